@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::{Span, Timestamp};
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use regex::{Captures, Regex};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -145,6 +145,9 @@ impl Scene {
         let objects = loading.text("objects.yaml").await.unwrap_or_default();
         let objects: Vec<Value> =
             serde_saphyr::from_multiple(&objects).unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        if objects.iter().any(|object| object["apiVersion"] == "snapshot.storage.k8s.io/v1") {
+            context.snapshot_kinds().await;
+        }
         for object in objects.into_iter().filter(|object| !object.is_null()) {
             loading.create(object).await;
         }
@@ -228,7 +231,8 @@ impl Loading<'_> {
         Timestamp::from_second(at.as_second()).expect("a time").to_string()
     }
 
-    /// Creates an object, or changes the one that every installation has, with its status.
+    /// Creates an object, or changes the one that every installation has, with its status; deletes one whose
+    /// `deletionTimestamp` is set.
     async fn create(&self, object: Value) {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (version, kind, name) = (text("/apiVersion"), text("/kind"), text("/metadata/name"));
@@ -241,18 +245,26 @@ impl Loading<'_> {
             Api::namespaced_with(self.context.client.clone(), &namespace, &resource)
         };
         let failed = |error: kube::Error| -> ! { panic!("{}: {kind} {name}: {error}", self.scene.name) };
+        let mut object = object;
+        // The API server sets these times itself.
+        let is_leaving = object["metadata"].as_object_mut().is_some_and(|metadata| {
+            metadata.remove("creationTimestamp");
+            metadata.remove("deletionTimestamp").is_some()
+        });
         let change = Patch::Merge(&object);
         let typed: DynamicObject =
             serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{kind} {name}: {error}"));
-        let made = match api.create(&PostParams::default(), &typed).await {
-            Ok(made) => made,
-            Err(kube::Error::Api(status)) if status.code == 409 => {
-                api.patch(&name, &PatchParams::default(), &change).await.unwrap_or_else(|error| failed(error))
-            }
-            Err(error) => failed(error),
+        let known = api.get_opt(&name).await.unwrap_or_else(|error| failed(error));
+        let made = match known {
+            Some(_) => api.patch(&name, &PatchParams::default(), &change).await,
+            None => api.create(&PostParams::default(), &typed).await,
         };
+        let made = made.unwrap_or_else(|error| failed(error));
         if namespace.is_empty() {
             self.context.delete_later(resource.clone(), name.clone());
+        }
+        if is_leaving {
+            api.delete(&name, &DeleteParams::default()).await.unwrap_or_else(|error| failed(error));
         }
         if !object["status"].is_null() && (kind == "Node" || made.data["status"] != object["status"]) {
             let status = json!({"status": object["status"]});
