@@ -299,7 +299,13 @@ impl Loading<'_> {
             let stem = name.strip_suffix(".log").unwrap_or_else(|| panic!("{name} is no log"));
             let (stem, is_previous) = stem.strip_suffix(".previous").map_or((stem, false), |stem| (stem, true));
             let (pod, container) = stem.split_once('.').unwrap_or_else(|| panic!("{name} names no container"));
-            let lines = LogScript::lines(text.lines().map(str::to_owned).collect::<Vec<_>>());
+            // A line without a time belongs to the one before.
+            let mut at = self.now;
+            let lines = LogScript::timed_lines(text.lines().map(|line| {
+                let time = line.split_once("time=\"").and_then(|(_, rest)| rest.split_once('"')?.0.parse().ok());
+                at = time.unwrap_or(at);
+                (at, line.to_owned())
+            }));
             if is_previous {
                 self.context.previous_log(pod, container, lines);
             } else {
