@@ -88,7 +88,9 @@ async fn what_waits_in_a_real_velero_names_what_is_in_front_of_it() {
         assert!(why(&status).iter().all(|(id, _)| *id != "waits-behind"), "{:?}", why(&status));
         let status = about(&context, "Backup", "refused").await;
         let words = "backup can't be created because backup storage location attic is currently in read-only mode";
-        assert_eq!(why(&status), [("validation-error", words)]);
+        let attic = "Backup refused is FailedValidation: BackupStorageLocation attic is ReadOnly (its accessMode): Velero \
+                     creates no Backup in it";
+        assert_eq!(why(&status), [("location-read-only", attic), ("validation-error", words)]);
     })
     .await;
 }
@@ -117,8 +119,8 @@ async fn without_a_ready_server_what_is_new_stays_new_and_that_is_the_cause() {
         context.create_velero(backup("before").in_location("attic")).await;
         let _operator = Operator::of(&context).ready().await;
         let status = about(&context, "Backup", "before").await;
-        let attic = "Backup before is New, and BackupStorageLocation attic is ReadOnly: Velero creates no Backup in it";
-        let cause = "Backup before is New: no pod of Velero's server is ready";
+        let attic = "Backup before is New: BackupStorageLocation attic is ReadOnly: Velero creates no Backup in it";
+        let cause = "Backup before is New: Deployment velero of Velero's server is scaled to 0 replicas";
         assert_eq!(why(&status), [("server-idle", cause), ("location-read-only", attic)]);
         assert_eq!(status.cause.as_deref(), Some(cause));
     })

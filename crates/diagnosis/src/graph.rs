@@ -6,82 +6,46 @@ use std::{cell::RefCell, collections::BTreeMap, collections::BTreeSet, fmt};
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// A kind that the walk knows, or any other one.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// Velero's.
-    Backup,
-    /// Velero's.
-    Restore,
-    /// Velero's.
-    PodVolumeBackup,
-    /// Velero's.
-    PodVolumeRestore,
-    /// Velero's.
-    DataUpload,
-    /// Velero's.
-    DataDownload,
-    /// Kubernetes'.
-    Pod,
-    /// Kubernetes'.
-    PersistentVolumeClaim,
-    /// Kubernetes'.
-    PersistentVolume,
-    /// Kubernetes'.
-    StorageClass,
-    /// Kubernetes'.
-    VolumeAttachment,
-    /// Kubernetes'.
-    Node,
-    /// Kubernetes'.
-    Event,
-    /// Any other one, by its name.
-    Other(String),
+/// Defines the kinds that have a name of their own here: a new one is a row.
+macro_rules! kinds {
+    ($($kind:ident)*) => {
+        /// A kind that the walk knows, or any other one.
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Kind {
+            $(#[doc = concat!("`", stringify!($kind), "`.")] $kind,)*
+            /// Any other one, by its name.
+            Other(String),
+        }
+
+        impl Kind {
+            /// The kind with this name.
+            pub fn of(name: &str) -> Self {
+                match name {
+                    $(stringify!($kind) => Self::$kind,)*
+                    other => Self::Other(other.to_owned()),
+                }
+            }
+
+            /// Its name.
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $(Self::$kind => stringify!($kind),)*
+                    Self::Other(name) => name,
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    Backup Restore PodVolumeBackup PodVolumeRestore DataUpload DataDownload BackupStorageLocation BackupRepository
+    Namespace Pod Deployment DaemonSet PersistentVolumeClaim PersistentVolume StorageClass VolumeAttachment
+    VolumeSnapshot VolumeSnapshotContent Node Event
 }
 
 impl Kind {
     /// The kinds that move the data of a volume.
     pub const DATA: [Self; 4] = [Self::PodVolumeRestore, Self::PodVolumeBackup, Self::DataDownload, Self::DataUpload];
-
-    /// The kind with this name.
-    pub fn of(name: &str) -> Self {
-        match name {
-            "Backup" => Self::Backup,
-            "Restore" => Self::Restore,
-            "PodVolumeBackup" => Self::PodVolumeBackup,
-            "PodVolumeRestore" => Self::PodVolumeRestore,
-            "DataUpload" => Self::DataUpload,
-            "DataDownload" => Self::DataDownload,
-            "Pod" => Self::Pod,
-            "PersistentVolumeClaim" => Self::PersistentVolumeClaim,
-            "PersistentVolume" => Self::PersistentVolume,
-            "StorageClass" => Self::StorageClass,
-            "VolumeAttachment" => Self::VolumeAttachment,
-            "Node" => Self::Node,
-            "Event" => Self::Event,
-            other => Self::Other(other.to_owned()),
-        }
-    }
-
-    /// Its name.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Backup => "Backup",
-            Self::Restore => "Restore",
-            Self::PodVolumeBackup => "PodVolumeBackup",
-            Self::PodVolumeRestore => "PodVolumeRestore",
-            Self::DataUpload => "DataUpload",
-            Self::DataDownload => "DataDownload",
-            Self::Pod => "Pod",
-            Self::PersistentVolumeClaim => "PersistentVolumeClaim",
-            Self::PersistentVolume => "PersistentVolume",
-            Self::StorageClass => "StorageClass",
-            Self::VolumeAttachment => "VolumeAttachment",
-            Self::Node => "Node",
-            Self::Event => "Event",
-            Self::Other(name) => name,
-        }
-    }
 }
 
 /// Names an object. The namespace of a cluster-scoped one is empty.
@@ -143,6 +107,8 @@ pub enum Wanted {
     Object(Id),
     /// All objects of a kind, in a namespace or in the cluster.
     List(Kind, String),
+    /// The objects of a kind with a label, in any namespace: kind, label, value.
+    Labelled(Kind, String, String),
 }
 
 /// What is known of the cluster at a moment.
@@ -152,8 +118,13 @@ pub struct Graph<'a> {
     velero: String,
     objects: BTreeMap<Id, Known<'a>>,
     listed: BTreeSet<(Kind, String)>,
+    labelled: BTreeSet<(Kind, String, String)>,
     is_whole: bool,
     errors: Vec<String>,
+    failed_hooks: Vec<String>,
+    further_ahead: usize,
+    /// By pod, container, and whether the instance before is meant.
+    said: BTreeMap<(Id, String, bool), String>,
 }
 
 impl<'a> Graph<'a> {
@@ -164,8 +135,12 @@ impl<'a> Graph<'a> {
             velero: velero.to_owned(),
             objects: BTreeMap::new(),
             listed: BTreeSet::new(),
+            labelled: BTreeSet::new(),
             is_whole: false,
             errors: Vec::new(),
+            failed_hooks: Vec::new(),
+            further_ahead: 0,
+            said: BTreeMap::new(),
         }
     }
 
@@ -190,6 +165,26 @@ impl<'a> Graph<'a> {
     /// Records that all objects of a kind in a namespace, or in the cluster, were added.
     pub fn listed(&mut self, kind: Kind, namespace: &str) {
         self.listed.insert((kind, namespace.to_owned()));
+    }
+
+    /// Records that all objects of a kind with this label were added.
+    pub fn labelled(&mut self, kind: Kind, label: &str, value: &str) {
+        self.labelled.insert((kind, label.to_owned(), value.to_owned()));
+    }
+
+    /// Adds a sentence for each hook that failed, from the target's log: [`crate::Hooks`].
+    pub fn failed_hooks(&mut self, hooks: impl IntoIterator<Item = String>) {
+        self.failed_hooks.extend(hooks);
+    }
+
+    /// How many more objects Velero takes up before the target than were added.
+    pub fn further_ahead(&mut self, number: usize) {
+        self.further_ahead = number;
+    }
+
+    /// Adds the last words in the log of a container's instance: [`crate::LastWords`]. `is_previous`: of the one before.
+    pub fn said(&mut self, pod: Id, container: &str, is_previous: bool, words: String) {
+        self.said.insert((pod, container.to_owned(), is_previous), words);
     }
 
     /// Adds the errors of the target's results file, in its order.
@@ -217,12 +212,32 @@ pub(crate) enum Seen<'a> {
 /// A graph that remembers what was asked in vain.
 pub(crate) struct View<'a> {
     graph: &'a Graph<'a>,
+    target: Id,
     wants: RefCell<BTreeSet<Wanted>>,
 }
 
 impl<'a> View<'a> {
-    pub(crate) fn of(graph: &'a Graph<'a>) -> Self {
-        Self { graph, wants: RefCell::default() }
+    pub(crate) fn of(graph: &'a Graph<'a>, target: &Id) -> Self {
+        Self { graph, target: target.clone(), wants: RefCell::default() }
+    }
+
+    pub(crate) fn target(&self) -> &Id {
+        &self.target
+    }
+
+    /// A sentence for each of the target's hooks that failed.
+    pub(crate) fn failed_hooks(&self) -> &'a [String] {
+        &self.graph.failed_hooks
+    }
+
+    /// How many more objects are in front of the target than are known.
+    pub(crate) fn further_ahead(&self) -> usize {
+        self.graph.further_ahead
+    }
+
+    /// The last words in the log of a container's instance.
+    pub(crate) fn said(&self, pod: &Id, container: &str, is_previous: bool) -> Option<&'a str> {
+        self.graph.said.get(&(pod.clone(), container.to_owned(), is_previous)).map(String::as_str)
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -267,6 +282,23 @@ impl<'a> View<'a> {
         })
     }
 
+    /// The known objects of a kind with a label, in any namespace.
+    pub(crate) fn with_label(&self, kind: &Kind, label: &str, value: &str) -> Vec<&'a Value> {
+        if !self.graph.is_whole {
+            let wanted = (kind.clone(), label.to_owned(), value.to_owned());
+            if !self.graph.labelled.contains(&wanted) {
+                self.wants.borrow_mut().insert(Wanted::Labelled(wanted.0, wanted.1, wanted.2));
+            }
+        }
+        let first = Id::new(kind.clone(), "", "");
+        let of_kind = self.graph.objects.range(first..).take_while(|(id, _)| id.kind == *kind);
+        let found = of_kind.filter_map(|(_, seen)| match seen {
+            Known::Found(object) => Some(*object),
+            _ => None,
+        });
+        found.filter(|object| object["metadata"]["labels"][label] == value).collect()
+    }
+
     /// Warnings about an object, the newest first.
     pub(crate) fn warnings(&self, id: &Id) -> Vec<&'a Value> {
         // Events about cluster-scoped objects are in this namespace.
@@ -284,7 +316,8 @@ impl<'a> View<'a> {
         self.wants.into_inner()
     }
 
-    fn is_listed(&self, kind: &Kind, namespace: &str) -> bool {
+    /// Whether all objects of a kind in a namespace, or in the cluster, are known.
+    pub(crate) fn is_listed(&self, kind: &Kind, namespace: &str) -> bool {
         self.graph.is_whole || self.graph.listed.contains(&(kind.clone(), namespace.to_owned()))
     }
 }
@@ -298,6 +331,17 @@ fn last_seen(event: &Value) -> Option<Timestamp> {
 /// A time of the Kubernetes API.
 pub(crate) fn time(value: &Value) -> Option<Timestamp> {
     value.as_str()?.parse().ok()
+}
+
+/// `for 14 min`, `for 3 h` or `for 2 d`; nothing below a minute.
+pub(crate) fn age(since: Option<Timestamp>, now: Timestamp) -> String {
+    let minutes = since.map_or(0, |since| now.duration_since(since).as_mins());
+    match minutes {
+        ..1 => String::new(),
+        1..180 => format!("for {minutes} min"),
+        180..2880 => format!("for {} h", minutes / 60),
+        _ => format!("for {} d", minutes / 1440),
+    }
 }
 
 /// A text, or nothing.

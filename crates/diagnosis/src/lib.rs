@@ -1,4 +1,4 @@
-//! Finds why a Restore hangs or failed. Each object is asked what it waits for, then that object what *it* waits for,
+//! Finds why a Backup or Restore waits, hangs or failed. Each object is asked what it waits for, then that object what *it* waits for,
 //! until one says something that needs no further question. Log lines and Events are what objects say; they are never
 //! the way. Pure: the caller reads the cluster.
 //!
@@ -14,15 +14,20 @@
 //! | `kinds` | a file for each kind: what an object says of itself, and what it needs |
 //! | [`walk`] | from the target to the roots |
 //! | [`say`] | a root as one line |
+//! | [`texts`], [`hook`] | what error texts and logs say |
 
 pub mod graph;
+pub mod hook;
 mod kinds;
 pub mod say;
+pub mod texts;
 pub mod walk;
 
 #[cfg(test)]
 mod scenes;
 
 pub use graph::{Graph, Id, Kind, Known, Wanted};
+pub use hook::Hooks;
 pub use say::line;
-pub use walk::{Confidence, Explanation, Root, walk};
+pub use texts::{LastWords, readable};
+pub use walk::{Confidence, Explanation, Relation, Root, walk};

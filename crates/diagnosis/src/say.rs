@@ -1,11 +1,34 @@
 //! A root as one line: subject, what it waits for, since when, and the innermost reason.
 
 use crate::graph::Kind;
-use crate::walk::{Root, Waypoint};
+use crate::walk::{Relation, Root, Waypoint};
 
-/// `PodVolumeRestore r1-abc waits for pod shop/db-0 (Init:0/1 for 14 min): its volume pvc-1 is attached to node n2`, or
-/// `PodVolumeBackup b1-abc is Failed: pod velero/b1-abc (Failed): container b1-abc was OOMKilled`.
+/// `PodVolumeRestore r1-abc waits for pod shop/db-0 (Init:0/1 for 14 min): its volume pvc-1 is attached to node n2`,
+/// `PodVolumeBackup b1-abc is Failed: pod velero/b1-abc (Failed): container b1-abc was OOMKilled`, or
+/// `Backup b1 is New for 40 min: no pod of Velero's server is ready: pod velero/velero-7c9 (Running): container velero …`.
 pub fn line(root: &Root) -> String {
+    let [target, further @ ..] = root.way.as_slice() else { return root.words.clone() };
+    let name = format!("{} {}", target.id.kind.as_str(), target.id.name);
+    let subject = if target.stands.is_empty() { name } else { format!("{name} is {}", target.stands) };
+    let words = &root.words;
+    // Words of a pod have no subject, wherever it is on the way.
+    let pod = further.iter().rfind(|point| point.id.kind == Kind::Pod);
+    let about_pod = pod.map_or(String::new(), |pod| format!("{}: ", named(pod)));
+    match root.relation {
+        Relation::Itself => words.clone(),
+        Relation::Data => of_data(root),
+        Relation::Server if pod.is_some() => {
+            format!("{subject}: no pod of Velero's server is ready: {about_pod}{words}")
+        }
+        Relation::EndedServer => format!("{subject}: Velero's server ended while it ran: {about_pod}{words}"),
+        Relation::Ahead if further.len() == 1 => format!("{subject} {words}"),
+        Relation::Restored => format!("{subject}, but not all that it made is well: {about_pod}{words}"),
+        _ => format!("{subject}: {about_pod}{words}"),
+    }
+}
+
+/// The subject is the object that moves the data.
+fn of_data(root: &Root) -> String {
     let [_, first, further @ ..] = root.way.as_slice() else { return root.words.clone() };
     let subject = format!("{} {}", first.id.kind.as_str(), first.id.name);
     let awaited = further.iter().rfind(|point| point.id.kind == Kind::Pod).or(further.last()).map(named);

@@ -13,10 +13,39 @@ const DEPTH: usize = 12;
 pub enum Confidence {
     /// Its own words, or no more than that it did not happen in time.
     Unknown,
-    /// Something on the way was not read.
+    /// Something on the way was not read, or a step rests on time.
     Likely,
     /// Each step is a reference by name, and all of it was read.
     Certain,
+}
+
+/// How the target depends on the next object of a way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Relation {
+    /// The root is the target itself: its own words.
+    Itself,
+    /// The root is the target itself: a hook of it failed.
+    Hook,
+    /// It moves the data of a volume of the target.
+    Data,
+    /// It works on the target.
+    Server,
+    /// It worked on the target, and ended meanwhile.
+    EndedServer,
+    /// Velero takes it up before the target.
+    Ahead,
+    /// The target is, or would be, in it.
+    Location,
+    /// It has the data of the target's volumes.
+    Repository,
+    /// It is a snapshot of one of the target's volumes.
+    Snapshot,
+    /// The target restores into it.
+    Namespace,
+    /// The target made it.
+    Restored,
+    /// Any step behind the first.
+    Further,
 }
 
 /// One object on the way.
@@ -33,6 +62,8 @@ pub struct Waypoint {
 pub struct Root {
     /// From the target to the object that needs no further question.
     pub way: Vec<Waypoint>,
+    /// The first step of the way.
+    pub relation: Relation,
     /// What is wrong there: a clause about the object on the way that the line names last, or one with its own subject.
     pub words: String,
     /// How sure that is.
@@ -50,7 +81,9 @@ pub struct Explanation {
 
 /// Walks from the target.
 pub fn walk(graph: &Graph<'_>, target: &Id) -> Explanation {
-    let mut walk = Walk { view: View::of(graph), on_the_way: Vec::new(), has_unread: false };
+    let view = View::of(graph, target);
+    let mut walk =
+        Walk { view, on_the_way: Vec::new(), relation: Relation::Itself, has_unread: false, is_by_time: false };
     let mut roots = walk.below(target, None);
     let mut said = BTreeSet::new();
     // What says why comes before what only did not happen in time.
@@ -62,7 +95,10 @@ pub fn walk(graph: &Graph<'_>, target: &Id) -> Explanation {
 struct Walk<'a> {
     view: View<'a>,
     on_the_way: Vec<Waypoint>,
+    relation: Relation,
     has_unread: bool,
+    /// A step on the way rests on time.
+    is_by_time: bool,
 }
 
 impl Walk<'_> {
@@ -81,19 +117,28 @@ impl Walk<'_> {
         };
         let stands = kinds::stands(id, object, self.view.now());
         let report = kinds::report(id, object, &self.view);
-        let unread_before = self.has_unread;
+        let (unread_before, relation_before, by_time_before) = (self.has_unread, self.relation, self.is_by_time);
         self.on_the_way.push(Waypoint { id: id.clone(), stands: stands.clone() });
         let mut roots = Vec::new();
         for need in &report.needs {
+            if self.on_the_way.len() == 1 {
+                self.relation = need.relation;
+            }
+            self.is_by_time = by_time_before || need.is_by_time;
             match &need.met {
                 Met::See => roots.extend(self.below(&need.to, None)),
                 Met::No(why) => roots.extend(self.below(&need.to, Some(why))),
             }
         }
+        (self.relation, self.is_by_time) = (relation_before, by_time_before);
         self.on_the_way.pop();
         if roots.is_empty() {
             match report.state {
                 State::Says { words, is_consequence } => roots.push(self.root(id, stands, words, is_consequence)),
+                State::Hook { words } => {
+                    let root = self.root(id, stands, words, false);
+                    roots.push(Root { relation: Relation::Hook, ..root });
+                }
                 State::Well => {
                     roots.extend(held.map(|why| self.root(id, stands, why.to_owned(), false)));
                 }
@@ -106,11 +151,11 @@ impl Walk<'_> {
     fn root(&self, id: &Id, stands: String, words: String, is_consequence: bool) -> Root {
         let mut way = self.on_the_way.clone();
         way.push(Waypoint { id: id.clone(), stands });
-        let confidence = match (is_consequence, self.has_unread) {
+        let confidence = match (is_consequence, self.has_unread || self.is_by_time) {
             (true, _) => Confidence::Unknown,
             (false, true) => Confidence::Likely,
             (false, false) => Confidence::Certain,
         };
-        Root { way, words, confidence }
+        Root { way, relation: self.relation, words, confidence }
     }
 }

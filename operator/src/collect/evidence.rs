@@ -6,12 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Collector, on_a_thread};
-use crate::{
-    cluster::ApiKind,
-    diagnose::{Evidence, IdleServer},
-    discovery::{ServerIdle, Snapshot},
-    velero::TargetObject,
-};
+use crate::{cluster::ApiKind, diagnose::Evidence, discovery::Snapshot, velero::TargetObject};
 
 /// The target, its Backup and the objects ahead of it, or the last failures, as discovery saw them. Redacts
 /// them on a thread of its own: the user's rules may take long.
@@ -33,16 +28,7 @@ pub(super) async fn evidence_of(collector: &Collector, snapshot: &Snapshot) -> E
     .await;
     evidence.read_at = Timestamp::now();
     evidence.ahead_beyond = snapshot.target.queue.beyond;
-    evidence.idle = snapshot.target.object.as_ref().and_then(|target| snapshot.server_idle(target.kind)).map(idle);
     evidence
-}
-
-fn idle(server: ServerIdle) -> IdleServer {
-    match server {
-        ServerIdle::NotReady(what) => IdleServer::NotReady(what),
-        ServerIdle::RestoreOnly => IdleServer::RestoreOnly,
-        ServerIdle::Disabled(controller) => IdleServer::Disabled(controller),
-    }
 }
 
 /// Chooses the objects that are evidence.
@@ -70,8 +56,14 @@ impl Relevant {
             "backupstoragelocations"
             | "backuprepositories"
             | "pods"
+            | "deployments"
+            | "daemonsets"
+            | "namespaces"
             | "persistentvolumeclaims"
             | "resourcequotas"
+            | "storageclasses"
+            | "volumesnapshots"
+            | "volumesnapshotcontents"
             | "volumeattachments"
             | "nodes" => true,
             "events" => {

@@ -10,7 +10,7 @@ use super::{
     entry::{EntryContext, WriteError},
     entry_set::{BudgetedEntries, Closed},
     missing::{no_room, not_redacted},
-    on_a_thread,
+    on_a_thread, said,
     scheduler::Scheduler,
     version_files,
 };
@@ -36,6 +36,7 @@ pub(super) async fn finish(run: Scheduler, snapshot: &Snapshot, own: u64) -> Res
     collected.finished = Timestamp::now();
     let of = snapshot.clone();
     on_a_thread(move || {
+        said::add(&of, &mut collected);
         add_facts(&context, &of, &mut collected)?;
         Ok(described::write(&context, &of, collected, live, own)?)
     })

@@ -20,6 +20,7 @@ mod object_buffer;
 mod object_writer;
 mod objects;
 mod progress;
+mod said;
 mod scheduler;
 mod server_lines;
 mod stamps;

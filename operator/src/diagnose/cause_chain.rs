@@ -1,18 +1,21 @@
-//! The way from the target down to its cause, for the trail and the first line: `debugbundle_diagnosis` walks, over the
-//! redacted evidence. Pure.
+//! The way from the target down to its cause, for the trail, the findings and the first line: `debugbundle_diagnosis`
+//! walks, over the redacted evidence. Pure.
 
-use debugbundle_diagnosis::{Graph, Id, Kind, line, walk};
+use debugbundle_diagnosis::{Confidence, Graph, Id, Kind, Relation, Root, line, walk};
+use debugbundle_format::layout;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    Evidence,
+    Evidence, Finding, FindingKind,
     finding::Proof,
     object::{about, last_seen, path, reference, words},
 };
 
-/// Most Events quoted for one object.
+/// Most Events quoted for one object, and most objects that are in front of the target.
 const QUOTED: usize = 5;
+/// Most findings: a failure of many volumes has a root for each.
+const FINDINGS: usize = 20;
 
 /// One object on the way from the target to the cause.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -31,15 +34,17 @@ pub struct CauseStep {
 }
 
 /// The way from the target to the cause.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct CauseChain {
     /// From the target downwards; empty without a target.
     pub steps: Vec<CauseStep>,
-    /// The cause in one line, and the object it is about; `None` if nothing on the way is wrong.
-    pub end: Option<(String, String)>,
+    /// What is wrong at the ends of all ways, the surest first: none of them repeats the target's own words.
+    pub findings: Vec<Finding>,
+    /// How many of these say why, and not only that something did not happen in time.
+    pub sure: usize,
 }
 
-/// Follows the target's data to the object that it waits for.
+/// Asks the target what it waits for, then that object, and so on.
 pub fn cause_chain(evidence: &Evidence) -> CauseChain {
     let Some(target) = &evidence.target else { return CauseChain::default() };
     let status = &target["status"];
@@ -47,34 +52,84 @@ pub fn cause_chain(evidence: &Evidence) -> CauseChain {
     if why.is_empty() {
         why = evidence.results.as_ref().and_then(|results| results.errors.texts.first().cloned()).unwrap_or_default();
     }
-    let mut trail = CauseChain { steps: vec![step(target, text(status, "phase"), why)], end: None };
-    if let Some(first) = evidence.ahead.first() {
-        trail.then(step(first, text(&first["status"], "phase"), String::new()));
-        return trail;
-    }
+    let mut chain = CauseChain { steps: vec![step(target, text(status, "phase"), why)], ..CauseChain::default() };
     let graph = graph(target, evidence);
     let explained = walk(&graph, &Id::of(target));
     // The target's own words are findings of their own.
-    if let Some(root) = explained.roots.iter().find(|root| root.way.len() > 1) {
-        for (number, point) in root.way.iter().enumerate().skip(1) {
-            let is_root = number + 1 == root.way.len();
-            let Some(object) = graph.object(&point.id) else {
-                trail.then(unread(&point.id, if is_root { &root.words } else { "" }));
-                continue;
-            };
-            let why = if is_root && number > 1 { root.words.clone() } else { stands(object) };
-            let mut of_object = step(object, text(&object["status"], "phase"), why);
-            of_object.evidence.extend(warnings(&reference(object), evidence));
-            trail.then(of_object);
-        }
-        trail.end = Some((line(root), trail.steps[1].object.clone()));
-    } else if let Some(data) = unfinished(evidence) {
-        trail.then(step(data, text(&data["status"], "phase"), stands(data)));
+    let roots: Vec<&Root> = explained.roots.iter().filter(|root| root.relation != Relation::Itself).collect();
+    if let Some(root) = roots.first() {
+        chain.follow(root, &graph, evidence);
     }
-    trail
+    if chain.steps.len() == 1
+        && let Some(data) = unfinished(evidence)
+    {
+        chain.then(step(data, text(&data["status"], "phase"), stands(data)));
+    }
+    chain.sure = roots.iter().filter(|root| root.confidence > Confidence::Unknown).count().min(FINDINGS);
+    chain.findings = roots.into_iter().take(FINDINGS).map(|root| finding(root, target, &graph, evidence)).collect();
+    chain
+}
+
+/// What a root says, as a finding about the object that a reader should look at.
+fn finding(root: &Root, target: &Value, graph: &Graph<'_>, evidence: &Evidence) -> Finding {
+    let (first, last) = (root.way.get(1).or(root.way.last()), root.way.last());
+    let object =
+        |point: Option<&debugbundle_diagnosis::walk::Waypoint>| point.and_then(|point| graph.object(&point.id));
+    let (kind, subject) = match root.relation {
+        Relation::Itself | Relation::Hook => (FindingKind::HookFailed, Some(target)),
+        Relation::Data | Relation::Further => (FindingKind::DataHeldUp, object(first)),
+        Relation::Server => (FindingKind::ServerIdle, Some(target)),
+        Relation::EndedServer => (FindingKind::ServerEnded, object(first)),
+        Relation::Ahead => (FindingKind::WaitsBehind, Some(target)),
+        Relation::Location if object(first).is_some_and(|one| one["spec"]["accessMode"] == "ReadOnly") => {
+            (FindingKind::LocationReadOnly, Some(target))
+        }
+        Relation::Location => (FindingKind::LocationUnavailable, object(first)),
+        Relation::Repository => (FindingKind::RepositoryNotReady, object(first)),
+        Relation::Snapshot => (FindingKind::SnapshotFailed, object(first)),
+        Relation::Namespace => (FindingKind::NamespaceTerminating, object(first)),
+        Relation::Restored => (FindingKind::RestoredNotWell, object(first)),
+    };
+    let subject = subject.unwrap_or(target);
+    let title = line(root);
+    let mut finding = if root.relation == Relation::Ahead {
+        let mut proofs = evidence.ahead.iter().take(QUOTED).map(|one| Proof::new(path(one), &in_front(one)));
+        let first = proofs.next().unwrap_or_else(|| Proof::new(path(target), &title));
+        let mut finding = Finding::new(kind, &title, &reference(subject), first);
+        finding.evidence.extend(proofs);
+        finding
+    } else {
+        let shown = if root.relation == Relation::Data { Some(subject) } else { object(last) };
+        Finding::new(kind, &title, &reference(subject), Proof::new(path(shown.unwrap_or(subject)), &title))
+    };
+    finding.evidence.truncate(QUOTED);
+    finding
+}
+
+/// `Backup b1 is InProgress since 2026-03-01T03:00:00Z`.
+fn in_front(object: &Value) -> String {
+    let status = &object["status"];
+    let since = status["startTimestamp"].as_str().map(|at| format!(" since {at}")).unwrap_or_default();
+    format!("{} {} is {}{since}", text(object, "kind"), text(&object["metadata"], "name"), text(status, "phase"))
 }
 
 impl CauseChain {
+    /// Adds the steps behind the target.
+    fn follow(&mut self, root: &Root, graph: &Graph<'_>, evidence: &Evidence) {
+        for (number, point) in root.way.iter().enumerate().skip(1) {
+            let is_root = number + 1 == root.way.len();
+            let Some(object) = graph.object(&point.id) else {
+                self.then(unread(&point.id, if is_root { &root.words } else { "" }));
+                continue;
+            };
+            let says_itself = root.relation == Relation::Data && number == 1;
+            let why = if is_root && !says_itself { root.words.clone() } else { stands(object) };
+            let mut of_object = step(object, text(&object["status"], "phase"), why);
+            of_object.evidence.extend(warnings(&reference(object), evidence));
+            self.then(of_object);
+        }
+    }
+
     fn then(&mut self, step: CauseStep) {
         if let Some(last) = self.steps.last_mut() {
             last.next = Some(step.object.clone());
@@ -87,13 +142,31 @@ impl CauseChain {
 fn graph<'a>(target: &'a Value, evidence: &'a Evidence) -> Graph<'a> {
     let velero = text(&target["metadata"], "namespace");
     let mut graph = Graph::new(velero, evidence.read_at);
-    for object in evidence.objects.iter().chain([target]) {
+    for object in evidence.ahead.iter().chain(&evidence.objects).chain(&evidence.backup).chain([target]) {
         graph.add(object);
     }
     for kind in Kind::DATA {
         graph.listed(kind, velero);
     }
+    let lists = [
+        (Kind::Pod, "", "pods", velero),
+        (Kind::Deployment, "apps", "deployments", velero),
+        (Kind::DaemonSet, "apps", "daemonsets", velero),
+        (Kind::StorageClass, "storage.k8s.io", "storageclasses", ""),
+    ];
+    for (kind, group, plural, namespace) in lists {
+        let list = layout::list(group, plural, Some(namespace).filter(|name| !name.is_empty()));
+        if evidence.lists.contains(list.as_str()) {
+            graph.listed(kind, namespace);
+        }
+    }
+    graph.further_ahead(evidence.ahead_beyond);
     graph.errors(evidence.results.iter().flat_map(|results| results.errors.texts.iter().cloned()));
+    graph.failed_hooks(evidence.failed_hooks.iter().cloned());
+    for said in &evidence.said {
+        let pod = Id::new(Kind::Pod, &said.pod.0, &said.pod.1);
+        graph.said(pod, &said.container, said.is_previous, said.words.clone());
+    }
     graph
 }
 
@@ -176,6 +249,11 @@ mod tests {
             "involvedObject": {"kind": "Pod", "namespace": "shop", "name": "shop-0"}})
     }
 
+    /// The first line, and what it is about.
+    fn end(chain: &CauseChain) -> Option<(String, String)> {
+        chain.findings.first().map(|first| (first.title.clone(), first.object.clone()))
+    }
+
     fn evidence(phase: &str, objects: Vec<Value>) -> Evidence {
         Evidence { target: Some(restore(phase)), objects, ..Evidence::default() }
     }
@@ -197,7 +275,7 @@ mod tests {
         assert_eq!(found.steps[1].next.as_deref(), Some("Pod/shop/shop-0"));
         assert_eq!(found.steps[1].why, "no bytes are moved yet");
         assert_eq!(found.steps[2].evidence[1].path, "namespaces/shop/core/events.yaml");
-        let (cause, object) = found.end.unwrap();
+        let (cause, object) = end(&found).unwrap();
         assert_eq!(
             cause,
             format!("PodVolumeRestore r1-ltc6t waits for pod shop/shop-0 (Init:0/1): FailedAttachVolume: {STUCK}")
@@ -208,24 +286,24 @@ mod tests {
     #[test]
     fn a_restore_at_work_has_no_end_of_its_trail() {
         let young = vec![pvr("r1-a", &json!({"phase": "InProgress"})), waiting("PodInitializing", "Pending")];
-        assert_eq!(cause_chain(&evidence("InProgress", young)).end, None, "it is only being made");
+        assert_eq!(end(&cause_chain(&evidence("InProgress", young))), None, "it is only being made");
         let done = vec![pvr("r1-a", &json!({"phase": "Completed"})), event("2026-03-01T10:00:00Z", STUCK)];
         let found = cause_chain(&evidence("Completed", done));
-        assert_eq!((found.steps.len(), found.end), (1, None));
+        assert_eq!((found.steps.len(), end(&found)), (1, None));
         assert_eq!(cause_chain(&Evidence::default()), CauseChain::default());
     }
 
     #[test]
     fn a_container_that_cannot_start_and_a_mover_that_failed_say_so_themselves() {
         let objects = vec![pvr("r1-a", &json!({"phase": "New"})), waiting("ImagePullBackOff", "Pending")];
-        let (cause, _) = cause_chain(&evidence("InProgress", objects)).end.unwrap();
+        let (cause, _) = end(&cause_chain(&evidence("InProgress", objects))).unwrap();
         assert!(
             cause.starts_with("PodVolumeRestore r1-a waits for pod shop/shop-0 (Init:0/1): container restore-wait is in ImagePullBackOff"),
             "{cause}"
         );
         let failed = json!({"phase": "Failed", "message": "data path restore failed: disk full"});
         let objects = vec![pvr("r1-b", &json!({"phase": "New"})), pvr("r1-a", &failed)];
-        let (cause, _) = cause_chain(&evidence("PartiallyFailed", objects)).end.unwrap();
+        let (cause, _) = end(&cause_chain(&evidence("PartiallyFailed", objects))).unwrap();
         assert_eq!(cause, "PodVolumeRestore r1-a is Failed: data path restore failed: disk full");
     }
 

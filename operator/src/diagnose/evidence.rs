@@ -1,5 +1,7 @@
 //! What the diagnosis is made from: redacted and bounded facts, which `collect` takes from the items as it reads them.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -23,14 +25,18 @@ pub struct Evidence {
     pub ahead: Vec<Value>,
     /// Number of further objects that Velero processes before the target and that `ahead` omits.
     pub ahead_beyond: usize,
-    /// Why Velero's server processes no object of the target's kind.
-    pub idle: Option<IdleServer>,
     /// The target's `results.json`, as far as it could be read; `None` if it is not in the bundle.
     pub results: Option<Results>,
     /// The target's PodVolumeBackups and -Restores, DataUploads and -Downloads; BackupStorageLocations,
-    /// BackupRepositories, pods, claims, quotas, volume attachments, nodes; Events that warn or are about one of these. Each has
-    /// `apiVersion` and `kind`.
+    /// BackupRepositories, pods, Deployments, DaemonSets, namespaces, claims, quotas, StorageClasses, snapshots and their
+    /// contents, volume attachments, nodes; Events that warn or are about one of these. Each has `apiVersion` and `kind`.
     pub objects: Vec<Value>,
+    /// Paths of the Lists that were read to their end, whether or not they contain anything.
+    pub lists: BTreeSet<String>,
+    /// What containers said last.
+    pub said: Vec<Said>,
+    /// A sentence for each of the target's hooks that failed.
+    pub failed_hooks: Vec<String>,
     /// Number of objects that did not fit here; they are in the bundle.
     pub left_out: usize,
     /// Node-agents' diagnoses of hosting pods that could not be prepared, line by line: `DD: Pod …`.
@@ -45,15 +51,17 @@ pub struct Evidence {
     pub(crate) used: usize,
 }
 
-/// Why Velero's server processes no object of the target's kind.
+/// The last words in the log of a container's instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum IdleServer {
-    /// None of its pods is ready. If there is a pod: which container of the first is not, or the pod's phase.
-    NotReady(Option<String>),
-    /// It was started with `--restore-only`.
-    RestoreOnly,
-    /// It was started with `--disable-controllers`, which names this controller.
-    Disabled(&'static str),
+pub struct Said {
+    /// The pod's namespace and name.
+    pub pod: (String, String),
+    /// The container.
+    pub container: String,
+    /// They are of the instance before the last one.
+    pub is_previous: bool,
+    /// The words.
+    pub words: String,
 }
 
 impl Evidence {

@@ -90,6 +90,27 @@ kinds! {
     /// The location of a Backup that Velero has not begun is read-only.
     LocationReadOnly: "location-read-only", Error, Page::At("api-types/backupstoragelocation/"),
         "set the location's accessMode to ReadWrite, or create a new Backup that names another location";
+    /// A hook of the target failed.
+    HookFailed: "hook-failed", Error, Page::At("backup-hooks/"),
+        "run the named command in the named container (kubectl exec) and see what it needs; then create a new Backup or \
+         Restore";
+    /// A repository with volume data is not ready.
+    RepositoryNotReady: "repository-not-ready", Error, Page::At("file-system-backup/#troubleshooting"),
+        "fix what the BackupRepository's message names; Velero tries the repository again by itself, then create a new \
+         Backup or Restore";
+    /// A VolumeSnapshot of the target is not ready to use.
+    SnapshotFailed: "snapshot-failed", Error, Page::At("csi/"),
+        "look at the VolumeSnapshot and its VolumeSnapshotContent: the error is the CSI driver's; then create a new Backup";
+    /// A Restore cannot create anything in a namespace that is being deleted.
+    NamespaceTerminating: "namespace-terminating", Error, Page::Debugging,
+        "find the objects that are left in the namespace and the controllers of their finalizers; when the namespace is \
+         gone, create a new Restore";
+    /// Velero's server ended while it ran the target.
+    ServerEnded: "server-ended", Error, Page::Debugging,
+        "fix what ended the server, for example with a higher memory limit, then create a new Backup or Restore";
+    /// A Restore completed, and a pod that it made is not ready.
+    RestoredNotWell: "restored-not-well", Error, Page::Debugging,
+        "fix what the pod's container names; the Restore itself needs no repetition if its data is complete";
     /// Velero's server processes no object of the target's kind.
     ServerIdle: "server-idle", Error, Page::Debugging,
         "make sure that Velero's server is ready, and started without the named flag; waiting work then continues by itself";

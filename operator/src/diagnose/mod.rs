@@ -11,15 +11,15 @@ mod log_lines;
 mod object;
 mod operations;
 mod timeline;
-mod waiting;
 
 use std::collections::BTreeSet;
 
 use debugbundle_crd::{Severity, TargetKind};
+use debugbundle_diagnosis::readable;
 use serde_json::Value;
 
 pub use cause_chain::{CauseChain, CauseStep, cause_chain};
-pub use evidence::{Evidence, IdleServer};
+pub use evidence::{Evidence, Said};
 pub use finding::{Finding, Proof};
 pub use finding_kind::{FindingKind, links};
 pub use log_lines::error_lines;
@@ -48,16 +48,14 @@ pub struct Diagnosis {
 /// installation, examines all locations.
 pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
     let mut findings = Vec::new();
+    let CauseChain { steps, findings: mut explained, sure } = cause_chain(evidence);
+    let late = explained.split_off(sure);
+    findings.append(&mut explained);
     if let Some(target) = &evidence.target {
         of_target(target, &mut findings);
-        waiting::waiting(target, evidence, &mut findings);
     }
-    let CauseChain { steps, end } = cause_chain(evidence);
-    if let Some((cause, object)) = end {
-        let place = steps.iter().find(|step| step.object == object).and_then(|step| step.evidence.first());
-        let proof = Proof::new(place.map(|proof| proof.path.clone()).unwrap_or_default(), &cause);
-        findings.push(Finding::new(FindingKind::DataHeldUp, &cause, &object, proof));
-    }
+    // What only did not happen in time comes behind the target's own words.
+    findings.extend(late);
     let object = evidence.target.as_ref().map(reference).unwrap_or_default();
     if let Some(results) = &evidence.results {
         let mut told = Told::default();
@@ -75,7 +73,11 @@ pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
     of_diagnosed(&evidence.diagnosed, &evidence.diagnosed_in, &object, &mut findings);
     let locations = evidence.of_kind("BackupStorageLocation");
     for found in locations.filter(|l| location.is_none() || l["metadata"]["name"].as_str() == location) {
-        of_location(found, &mut findings);
+        let is_told =
+            |known: &Finding| known.kind == FindingKind::LocationUnavailable && known.object == reference(found);
+        if !findings.iter().any(is_told) {
+            of_location(found, &mut findings);
+        }
     }
     failed::failed(&evidence.failed, &mut findings);
     findings.sort_by_key(|f| f.severity);
@@ -171,26 +173,6 @@ fn of_location(location: &Value, findings: &mut Vec<Finding>) {
         let title = format!("BackupStorageLocation {name} is Unavailable: {message}");
         let proof = Proof::new(path(location), message);
         findings.push(Finding::new(FindingKind::LocationUnavailable, &title, &reference(location), proof));
-    }
-}
-
-/// Turns `resource: /pods name: /p message: /Error backing up item error: /why` into a sentence; other texts stay as
-/// they are. `LogHook` in Velero's pkg/util/logging/log_counter_hook.go produces that form.
-fn readable(text: &str) -> String {
-    let text = text.trim();
-    let Some((head, why)) = text.rsplit_once("error: /") else { return text.to_owned() };
-    let part = |name: &str| {
-        let after = head.split_once(&format!("{name}: /"))?.1;
-        let end = [" name: /", " message: /"].iter().filter_map(|next| after.find(next)).min().unwrap_or(after.len());
-        Some(after[..end].trim()).filter(|part| !part.is_empty())
-    };
-    match (part("resource"), part("name")) {
-        (Some(resource), Some(name)) => format!("{resource} {name}: {why}"),
-        (None, Some(name)) => format!("{name}: {why}"),
-        _ => match part("message") {
-            Some(message) => format!("{message}: {why}"),
-            None => why.to_owned(),
-        },
     }
 }
 

@@ -55,7 +55,7 @@ use crate::{
 pub(crate) use groups::GROUP as GROUP_SNAPSHOTS;
 pub use locate::{Locations, TargetRefs, VeleroServer, locate, locations};
 pub use namespaces::{Omitted, Relevance};
-pub use queue::{Queue, ServerIdle};
+pub use queue::Queue;
 pub use related::RelatedObjects;
 pub(crate) use related_volumes::RESTORED_BY;
 pub use related_volumes::{Controller, RelatedVolumes};

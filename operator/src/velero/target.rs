@@ -84,10 +84,11 @@ impl TargetObject {
     }
 
     /// Velero is working on it, or was interrupted: at its start it marks what it finds as Failed
-    /// (`pkg/cmd/server/server.go`), without results or other files. Namespaces that results name are nearer to a
-    /// cause.
+    /// (`pkg/cmd/server/server.go`), without results or other files. Or the results of one that failed name no
+    /// namespace: errors about an item often stand below `velero`. Namespaces that results name are nearer to a cause.
     pub(crate) fn is_unfinished(&self, results_lead: bool) -> bool {
-        self.is_under_way() || (self.phase == "Failed" && !results_lead)
+        let has_failed = matches!(self.phase.as_str(), "Failed" | "PartiallyFailed");
+        self.is_under_way() || (has_failed && !results_lead)
     }
 
     fn namespaces_of_hooks(&self) -> Vec<String> {
@@ -191,7 +192,7 @@ mod tests {
             ("New", false, false),
             ("FailedValidation", false, false),
             ("Completed", false, false),
-            ("PartiallyFailed", false, false),
+            ("PartiallyFailed", false, true),
         ] {
             let target = read(TargetKind::Restore, phase, &json!({}));
             assert_eq!((target.is_unfinished(true), target.is_unfinished(false)), (with_results, without), "{phase}");

@@ -3,12 +3,18 @@
 
 use serde_json::Value;
 
-use super::{Need, Report, State};
+use super::{Need, Report, State, agent};
 use crate::graph::{Id, Kind, Seen, View, text};
 
 /// Words that say that something did not happen in time, or was interrupted, and not why.
-const CONSEQUENCES: [&str; 5] =
-    ["timeout on preparing", "timed out", "context canceled", "deadline exceeded", "during the server starting"];
+const CONSEQUENCES: [&str; 6] = [
+    "timeout on preparing",
+    "timed out",
+    "context canceled",
+    "deadline exceeded",
+    "during the server starting",
+    "Pod is in abnormal state",
+];
 
 pub(super) fn report(id: &Id, object: &Value, view: &View<'_>) -> Report {
     let status = &object["status"];
@@ -36,15 +42,34 @@ pub(super) fn report(id: &Id, object: &Value, view: &View<'_>) -> Report {
         needs.push(Need::see(mover));
     }
     let is_backup = matches!(id.kind, Kind::PodVolumeBackup | Kind::DataUpload);
-    let is_awaited = match view.get(&owner) {
-        // A backup reads a volume as soon as it is mounted, whatever the pod's containers do then.
-        Seen::Found(pod) => !is_backup || pod["status"]["phase"] == "Pending",
-        Seen::Absent | Seen::Unread => !has_ended,
-    };
-    if is_awaited && !owner.name.is_empty() {
+    let is_awaited = !owner.name.is_empty()
+        && match view.get(&owner) {
+            // A backup reads a volume as soon as it is mounted, whatever the pod's containers do then.
+            Seen::Found(pod) => !is_backup || pod["status"]["phase"] == "Pending",
+            Seen::Absent | Seen::Unread => !has_ended,
+        };
+    let node = node(object, &owner, view);
+    if is_awaited {
         needs.push(Need::see(owner));
     }
+    if !has_ended {
+        needs.extend(agent::needed(object, node, view));
+    }
     Report::needing(state, needs)
+}
+
+/// The node on which the data moves, or will; empty while any one may take it.
+fn node<'a>(object: &'a Value, owner: &Id, view: &View<'a>) -> &'a str {
+    let known =
+        [&object["status"]["node"], &object["spec"]["node"]].into_iter().map(text).find(|node| !node.is_empty());
+    match (known, owner.name.is_empty()) {
+        (Some(node), _) => node,
+        (None, true) => "",
+        (None, false) => match view.get(owner) {
+            Seen::Found(pod) => text(&pod["spec"]["nodeName"]),
+            _ => "",
+        },
+    }
 }
 
 /// The phase in which it ended without its data.

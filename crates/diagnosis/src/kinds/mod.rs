@@ -1,17 +1,26 @@
 //! One file for each kind: what an object says about itself, and what it needs for its next step.
 
+mod agent;
 mod claim;
 mod container;
 mod data;
 mod general;
+mod location;
+mod namespace;
 mod node;
 mod pod;
+mod queue;
+mod repository;
+mod restored;
+mod server;
+mod snapshot;
 mod target;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::graph::{Id, Kind, View};
+use crate::walk::Relation;
 
 /// What an object says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +30,8 @@ pub(crate) enum State {
     /// It says what is wrong, as a clause: with its own name, unless a line names the object anyway (a pod, volume data).
     /// A consequence ("timed out") is a root only if nothing below it is in trouble.
     Says { words: String, is_consequence: bool },
+    /// A hook of it failed.
+    Hook { words: String },
 }
 
 impl State {
@@ -35,6 +46,10 @@ impl State {
 pub(crate) struct Need {
     pub(crate) to: Id,
     pub(crate) met: Met,
+    /// Of the target: how it depends on it.
+    pub(crate) relation: Relation,
+    /// No name leads to it, only a time.
+    pub(crate) is_by_time: bool,
 }
 
 /// Whether it has that.
@@ -48,7 +63,15 @@ pub(crate) enum Met {
 
 impl Need {
     pub(crate) fn see(to: Id) -> Self {
-        Self { to, met: Met::See }
+        Self { to, met: Met::See, relation: Relation::Further, is_by_time: false }
+    }
+
+    pub(crate) fn no(to: Id, why: String) -> Self {
+        Self { met: Met::No(why), ..Self::see(to) }
+    }
+
+    pub(crate) fn by(self, relation: Relation) -> Self {
+        Self { relation, ..self }
     }
 }
 
@@ -77,16 +100,22 @@ pub(crate) fn report(id: &Id, object: &Value, view: &View<'_>) -> Report {
             data::report(id, object, view)
         }
         Kind::Pod => pod::report(id, object, view),
+        Kind::Deployment => server::report(id, object, view),
+        Kind::BackupStorageLocation => location::report(id, object),
+        Kind::BackupRepository => repository::report(id, object),
+        Kind::VolumeSnapshot | Kind::VolumeSnapshotContent => snapshot::report(id, object),
+        Kind::Namespace => namespace::report(id, object, view.now()),
         Kind::PersistentVolumeClaim => claim::report(id, object, view),
         Kind::Node => node::report(id, object),
         _ => general::report(id, object),
     }
 }
 
-/// How an object stands, in a few words: `Init:0/1 for 14 min`, or the phase of data that has ended badly. Empty for
-/// other kinds.
+/// How an object stands, in a few words: `Init:0/1 for 14 min`, `New for 40 min`, or the phase of data that has ended
+/// badly. Empty for other kinds.
 pub(crate) fn stands(id: &Id, object: &Value, now: Timestamp) -> String {
     match id.kind {
+        Kind::Backup | Kind::Restore => target::stands(object, now),
         Kind::Pod => pod::stands(object, now),
         Kind::PodVolumeRestore | Kind::DataDownload | Kind::PodVolumeBackup | Kind::DataUpload => data::stands(object),
         _ => String::new(),

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Met, Need, Report, State, container};
-use crate::graph::{Id, Kind, Seen, View, condition, items, text, time};
+use super::{Need, Report, State, container};
+use crate::graph::{Id, Kind, Seen, View, age, condition, items, text, time};
 
 pub(super) fn report(id: &Id, pod: &Value, view: &View<'_>) -> Report {
     let status = &pod["status"];
@@ -13,12 +13,11 @@ pub(super) fn report(id: &Id, pod: &Value, view: &View<'_>) -> Report {
     let warned = view.warnings(id).into_iter().find(|event| is_unscheduled || event["reason"] != "FailedScheduling");
     let warned = warned.map(|event| format!("{}: {}", text(&event["reason"]), text(&event["message"]).trim()));
     let all = ["initContainerStatuses", "containerStatuses"].into_iter().flat_map(|field| items(&status[field]));
-    let in_trouble = all.into_iter().find_map(|one| container::trouble(one, pod, warned.as_deref()));
+    let in_trouble = all.into_iter().find_map(|one| container::trouble(one, (id, pod), warned.as_deref(), view));
     if status["phase"] == "Failed" {
         let words = [text(&status["reason"]), text(&status["message"])].map(str::trim);
         let words = words.into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(": ");
-        let words =
-            if words.is_empty() { "is Failed and says nothing".to_owned() } else { format!("is Failed: {words}") };
+        let words = if words.is_empty() { "it says nothing".to_owned() } else { words };
         return Report::of(State::says(in_trouble.unwrap_or(words)));
     }
     let is_pending = status["phase"] == "Pending";
@@ -93,7 +92,7 @@ fn held_elsewhere(claim: &Id, found: &Value, node: &str, view: &View<'_>) -> Opt
     let user = view.list(Kind::Pod, &claim.namespace).find(is_user);
     let user = user.map(|pod| format!(", where pod {}/{} still runs", claim.namespace, text(&pod["metadata"]["name"])));
     let why = format!("its volume {volume} is attached to node {other}{}", user.unwrap_or_default());
-    Some(Need { to: Id::of(attachment), met: Met::No(why) })
+    Some(Need::no(Id::of(attachment), why))
 }
 
 /// `Init:0/1 for 14 min`, as kubectl writes it.
@@ -109,8 +108,6 @@ pub(super) fn stands(pod: &Value, now: Timestamp) -> String {
     };
     let since = time(&status["startTime"])
         .or_else(|| condition(pod, "PodScheduled").and_then(|condition| time(&condition["lastTransitionTime"])));
-    match since.map(|since| now.duration_since(since).as_mins()) {
-        Some(minutes) if minutes > 0 && status["phase"] == "Pending" => format!("{phase} for {minutes} min"),
-        _ => phase,
-    }
+    let age = age(since.filter(|_| status["phase"] == "Pending"), now);
+    format!("{phase} {age}").trim_end().to_owned()
 }

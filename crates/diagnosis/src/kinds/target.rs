@@ -1,12 +1,105 @@
-//! A Backup or Restore waits for the data of its volumes; one that ended quotes its reason or the first error of its
-//! results.
+//! A Backup or Restore: before it is begun it waits for the server, its location and what is in front of it; then for the
+//! data of its volumes; one that ended quotes its reason, a hook, or the first error of its results.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Need, Report, State};
-use crate::graph::{Id, Kind, View, text};
+use super::{Need, Report, State, location, namespace, queue, repository, restored, server, snapshot};
+use crate::graph::{Id, Kind, View, age, text, time};
+use crate::texts::readable;
+use crate::walk::Relation;
+
+/// Its phase; New is often left out.
+pub(super) fn phase(object: &Value) -> &str {
+    match text(&object["status"]["phase"]) {
+        "" => "New",
+        phase => phase,
+    }
+}
+
+/// Velero has not begun with it. The phases Queued and `ReadyToStart` are Velero 1.18's.
+pub(super) fn is_waiting(object: &Value) -> bool {
+    matches!(phase(object), "New" | "Queued" | "ReadyToStart")
+}
+
+/// `New for 40 min`, `Queued at position 3 for 5 min`, `InProgress for 2 h`, or the phase in which it ended.
+pub(super) fn stands(object: &Value, now: Timestamp) -> String {
+    let (metadata, status) = (&object["metadata"], &object["status"]);
+    let mut words = phase(object).to_owned();
+    let place = status["queuePosition"].as_u64().filter(|place| *place > 0 && is_waiting(object));
+    if let Some(place) = place {
+        words = format!("{words} at position {place}");
+    }
+    if has_ended(object) {
+        return words;
+    }
+    let since = time(&status["startTimestamp"]).or_else(|| time(&metadata["creationTimestamp"]));
+    format!("{words} {}", age(since, now)).trim_end().to_owned()
+}
+
+fn has_ended(object: &Value) -> bool {
+    matches!(phase(object), "Completed" | "PartiallyFailed" | "Failed" | "FailedValidation")
+}
 
 pub(super) fn report(id: &Id, object: &Value, view: &View<'_>) -> Report {
+    let mut needs = Vec::new();
+    if is_waiting(object) {
+        needs.extend(server::needed(view));
+        needs.extend(location::read_only(object, view));
+        needs.extend(queue::ahead(id, object, view));
+        return Report::needing(State::Well, needs);
+    }
+    let state = state(object, view);
+    if phase(object) == "Failed" && matches!(state, State::Says { is_consequence: false, .. }) {
+        return Report::of(state);
+    }
+    match phase(object) {
+        "FailedValidation" => needs.extend(location::refusing(id, object, view)),
+        "Failed" => needs.extend(server::ended(object, view)),
+        _ => {}
+    }
+    needs.extend(data(id, view));
+    let has_trouble = state != State::Well || !has_ended(object);
+    if has_trouble {
+        needs.extend(repository::needed(id, object, view));
+        needs.extend(snapshot::needed(id, view));
+        needs.extend(namespace::needed(id, object, view));
+    }
+    if !has_ended(object) {
+        needs.extend(server::needed(view));
+    }
+    if id.kind == Kind::Restore && state == State::Well && has_ended(object) {
+        needs.extend(restored::needed(id, object, view));
+    }
+    Report::needing(state, needs)
+}
+
+/// What Velero itself says of one that ended.
+fn state(object: &Value, view: &View<'_>) -> State {
+    let status = &object["status"];
+    let reason = text(&status["failureReason"]);
+    match phase(object) {
+        "Failed" | "PartiallyFailed" | "FinalizingPartiallyFailed" if !reason.is_empty() => State::Says {
+            words: reason.to_owned(),
+            // It says when it was noticed, and not why.
+            is_consequence: reason.contains("during the server starting"),
+        },
+        "Failed" | "PartiallyFailed" | "FinalizingPartiallyFailed" => {
+            let first = view.errors().first().map(|error| readable(error));
+            let is_hook = first.as_ref().is_none_or(|error| error.contains("hook"));
+            match (first, view.failed_hooks().first()) {
+                (_, Some(hook)) if is_hook => State::Hook { words: hook.clone() },
+                (Some(error), _) => State::says(error),
+                (None, _) => State::Well,
+            }
+        }
+        "FailedValidation" => status["validationErrors"][0].as_str().map_or(State::Well, State::says),
+        _ => State::Well,
+    }
+}
+
+/// The objects that move its data and have not completed.
+fn data(id: &Id, view: &View<'_>) -> Vec<Need> {
     // Velero's labels on what it creates (pkg/apis/velero/v1/labels_annotations.go).
     let (label, kinds) = match id.kind {
         Kind::Restore => ("velero.io/restore-name", [Kind::PodVolumeRestore, Kind::DataDownload]),
@@ -16,16 +109,5 @@ pub(super) fn report(id: &Id, object: &Value, view: &View<'_>) -> Report {
     let unfinished = data
         .filter(|data| data["metadata"]["labels"][label] == id.name.as_str())
         .filter(|data| data["status"]["phase"] != "Completed");
-    let needs = unfinished.map(|data| Need::see(Id::of(data))).collect();
-    let status = &object["status"];
-    let reason = text(&status["failureReason"]);
-    let state = match text(&status["phase"]) {
-        "Failed" | "PartiallyFailed" | "FinalizingPartiallyFailed" if !reason.is_empty() => State::says(reason),
-        "Failed" | "PartiallyFailed" | "FinalizingPartiallyFailed" => {
-            view.errors().first().map_or(State::Well, |error| State::says(error.trim()))
-        }
-        "FailedValidation" => status["validationErrors"][0].as_str().map_or(State::Well, State::says),
-        _ => State::Well,
-    };
-    Report::needing(state, needs)
+    unfinished.map(|data| Need::see(Id::of(data)).by(Relation::Data)).collect()
 }

@@ -13,7 +13,6 @@ mod refusals;
 mod requested;
 mod unfinished;
 mod volumes;
-mod waiting;
 
 use std::{collections::BTreeMap, io::Write as _, time::Duration};
 

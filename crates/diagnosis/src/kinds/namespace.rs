@@ -1,0 +1,51 @@
+//! A Namespace that is being deleted takes no new object, and says what keeps it.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{Need, Report, State};
+use crate::graph::{Id, Kind, Seen, View, age, condition, items, text, time};
+use crate::walk::Relation;
+
+/// Conditions of Kubernetes' namespace controller, the one that says most first.
+const KEPT: [&str; 4] = [
+    "NamespaceFinalizersRemaining",
+    "NamespaceContentRemaining",
+    "NamespaceDeletionContentFailure",
+    "NamespaceDeletionDiscoveryFailure",
+];
+
+pub(super) fn report(id: &Id, namespace: &Value, now: Timestamp) -> Report {
+    if !is_leaving(namespace) {
+        return Report::of(State::Well);
+    }
+    let age = age(time(&namespace["metadata"]["deletionTimestamp"]), now);
+    let kept = KEPT.iter().filter_map(|kind| condition(namespace, kind)).find(|one| one["status"] == "True");
+    let kept = kept.map_or(String::new(), |one| format!(": {}", text(&one["message"]).trim()));
+    Report::of(State::says(format!("{id} is Terminating {age}").trim_end().to_owned() + &kept))
+}
+
+fn is_leaving(namespace: &Value) -> bool {
+    namespace["metadata"]["deletionTimestamp"].is_string() || namespace["status"]["phase"] == "Terminating"
+}
+
+/// The namespaces that a Restore names and that are being deleted: Velero waits until they are gone
+/// (`EnsureNamespaceExistsAndIsReady` in `pkg/util/kube/utils.go`).
+pub(super) fn needed(id: &Id, target: &Value, view: &View<'_>) -> Vec<Need> {
+    if id.kind != Kind::Restore {
+        return Vec::new();
+    }
+    let (spec, is_over) = (&target["spec"], target["status"]["completionTimestamp"].is_string());
+    let named = items(&spec["includedNamespaces"]).iter().filter_map(Value::as_str).filter(|name| !name.contains('*'));
+    let mapped = named.map(|name| spec["namespaceMapping"][name].as_str().unwrap_or(name));
+    let awaited = mapped.filter(|name| !is_over || view.errors().iter().any(|error| is_about(error, name)));
+    let ids = awaited.map(|name| Id::of_cluster(Kind::Namespace, name));
+    ids.filter(|id| matches!(view.get(id), Seen::Found(namespace) if is_leaving(namespace)))
+        .map(|id| Need::see(id).by(Relation::Namespace))
+        .collect()
+}
+
+/// The error says that this namespace is being deleted.
+fn is_about(error: &str, namespace: &str) -> bool {
+    error.contains("terminat") && error.split([' ', '"', ':', ',']).any(|word| word == namespace)
+}

@@ -1,0 +1,212 @@
+//! Reads error texts of Velero, of the stores' clients and of logs: what wrappers add is taken off.
+
+/// Longest text that is quoted (bytes).
+const QUOTED: usize = 400;
+
+/// Turns `resource: /pods name: /p message: /Error backing up item error: /why` into a sentence; other texts stay as
+/// they are. `LogHook` in Velero's pkg/util/logging/log_counter_hook.go produces that form.
+pub fn readable(text: &str) -> String {
+    let text = text.trim();
+    let Some((head, why)) = text.rsplit_once("error: /") else { return text.to_owned() };
+    let part = |name: &str| {
+        let after = head.split_once(&format!("{name}: /"))?.1;
+        let end = [" name: /", " message: /"].iter().filter_map(|next| after.find(next)).min().unwrap_or(after.len());
+        Some(after[..end].trim()).filter(|part| !part.is_empty())
+    };
+    match (part("resource"), part("name")) {
+        (Some(resource), Some(name)) => format!("{resource} {name}: {why}"),
+        (None, Some(name)) => format!("{name}: {why}"),
+        _ => match part("message") {
+            Some(message) => format!("{message}: {why}"),
+            None => why.to_owned(),
+        },
+    }
+}
+
+/// The text without what gRPC and the client of S3 put in front of it.
+pub(crate) fn innermost(text: &str) -> &str {
+    let mut text = text.trim();
+    if let Some((_, rest)) = text.rsplit_once("rpc error: code = ")
+        && let Some((_, why)) = rest.split_once(" desc = ")
+    {
+        text = why.trim().trim_end_matches('"');
+    }
+    // aws-sdk-go-v2: `operation error S3: Op, https response error StatusCode: 403, RequestID: …, HostID: …, why`.
+    if let Some((_, rest)) = text.split_once("https response error StatusCode: ")
+        && let Some((_, rest)) = rest.split_once("HostID: ")
+        && let Some((_, why)) = rest.split_once(", ")
+    {
+        text = why;
+    }
+    text.strip_prefix("api error ").unwrap_or(text)
+}
+
+/// The last words of a program, from the lines of its log: the last one that says that it ends, else the last error, else
+/// the last line that is not in a logger's form.
+#[derive(Clone, Debug, Default)]
+pub struct LastWords {
+    best: Option<(u8, String)>,
+}
+
+impl LastWords {
+    /// The next line.
+    pub fn line(&mut self, line: &str) {
+        let line = unstamped(line.trim_end());
+        let Some((rank, words)) = judged(line) else { return };
+        if self.best.as_ref().is_none_or(|(best, _)| *best <= rank) {
+            self.best = Some((rank, bounded(&words)));
+        }
+    }
+
+    /// What was said; `None` if nothing was.
+    pub fn said(self) -> Option<String> {
+        self.best.map(|(_, words)| words)
+    }
+
+    /// The last words of a whole log.
+    pub fn of(log: &str) -> Option<String> {
+        let mut words = Self::default();
+        log.lines().for_each(|line| words.line(line));
+        words.said()
+    }
+}
+
+fn bounded(text: &str) -> String {
+    text.get(..text.floor_char_boundary(QUOTED)).unwrap_or(text).to_owned()
+}
+
+/// The line without the kubelet's time.
+fn unstamped(line: &str) -> &str {
+    match line.split_once(' ') {
+        Some((first, rest)) if first.ends_with('Z') && first.parse::<jiff::Timestamp>().is_ok() => rest,
+        _ => line,
+    }
+}
+
+/// How final a line is, and its words.
+fn judged(line: &str) -> Option<(u8, String)> {
+    let level = |level: &str| match level {
+        "panic" | "fatal" => Some(3),
+        "error" => Some(2),
+        _ => None,
+    };
+    let fields = Fields::of(line);
+    if let Some(known) = fields.get("level") {
+        return Some((level(known)?, fields.words()?));
+    }
+    let line = line.trim();
+    // A goroutine's stack, and the signal above it, explain nothing to a reader of one line.
+    if line.is_empty() || line.starts_with(['[', '{', '}']) || line.starts_with("goroutine ") {
+        return None;
+    }
+    if ["panic: ", "fatal error: ", "An error occurred: ", "velero: error"].iter().any(|word| line.starts_with(word)) {
+        return Some((3, line.to_owned()));
+    }
+    let is_stack = line.starts_with("created by ") || line.contains(".go:") || line.ends_with(')');
+    (!is_stack).then(|| (1, line.to_owned()))
+}
+
+/// The fields of a line that logrus wrote, as text or as JSON.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    pub(crate) fn of(line: &str) -> Self {
+        if line.starts_with('{')
+            && let Ok(serde_json::Value::Object(all)) = serde_json::from_str(line)
+        {
+            let text = |value: serde_json::Value| match value {
+                serde_json::Value::String(text) => text,
+                other => other.to_string(),
+            };
+            return Self(all.into_iter().map(|(key, value)| (key, text(value))).collect());
+        }
+        let mut fields = Vec::new();
+        let mut rest = line;
+        while let Some((key, after)) = rest.split_once('=') {
+            let key = key.trim();
+            if key.is_empty() || key.contains(['"', ' ']) {
+                break;
+            }
+            let (value, next) = value(after);
+            fields.push((key.to_owned(), value));
+            rest = next;
+        }
+        Self(fields)
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+    }
+
+    /// The error of the line; JSON has it as `error.message`.
+    pub(crate) fn error(&self) -> Option<&str> {
+        self.get("error.message").or_else(|| self.get("error"))
+    }
+
+    /// Message and error.
+    fn words(&self) -> Option<String> {
+        match (self.get("msg"), self.error()) {
+            (Some(message), Some(error)) => Some(format!("{message}: {error}")),
+            (one, other) => one.or(other).map(str::to_owned),
+        }
+    }
+}
+
+/// A value in logrus' text form, unquoted, and the rest of the line.
+fn value(text: &str) -> (String, &str) {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let (value, rest) = text.split_once(' ').unwrap_or((text, ""));
+        return (value.to_owned(), rest.trim_start());
+    };
+    let mut value = String::new();
+    let mut chars = quoted.char_indices();
+    while let Some((at, char)) = chars.next() {
+        match char {
+            '"' => return (value, quoted[at + 1..].trim_start()),
+            '\\' => match chars.next() {
+                Some((_, 'n')) => value.push('\n'),
+                Some((_, 't')) => value.push('\t'),
+                Some((_, other)) => value.push(other),
+                None => {}
+            },
+            other => value.push(other),
+        }
+    }
+    (value, "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrappers_are_taken_off_and_other_texts_stay() {
+        let s3 = "rpc error: code = Unknown desc = operation error S3: ListObjectsV2, https response error StatusCode: 404, \
+                  RequestID: 1, HostID: 2, NoSuchBucket: gone";
+        assert_eq!(innermost(s3), "NoSuchBucket: gone");
+        let driver =
+            "failed to take snapshot of the volume v: \"rpc error: code = ResourceExhausted desc = the limit\"";
+        assert_eq!(innermost(driver), "the limit");
+        assert_eq!(innermost("dial tcp: lookup x: no such host"), "dial tcp: lookup x: no such host");
+        assert_eq!(readable(" name: /db-0 message: /Error backing up item error: /why"), "db-0: why");
+        assert_eq!(readable("boom"), "boom");
+    }
+
+    #[test]
+    fn the_last_words_are_the_most_final_ones() {
+        let of = |lines: &[&str]| LastWords::of(&lines.join("\n"));
+        let error =
+            "time=\"2026-03-01T12:00:00Z\" level=error msg=\"Data path failed\" error=\"disk \\\"a\\\" is full\" pod=x";
+        assert_eq!(of(&[error, "plain"]).as_deref(), Some("Data path failed: disk \"a\" is full"));
+        let stamped = format!("2026-03-01T12:00:00.5Z {error}");
+        assert_eq!(of(&[&stamped]), of(&[error]));
+        let json = "{\"level\":\"fatal\",\"msg\":\"cannot start\",\"error.message\":\"no route\"}";
+        assert_eq!(of(&[json, error]).as_deref(), Some("cannot start: no route"));
+        let stack =
+            ["panic: nil map", "", "goroutine 1 [running]:", "main.main()", "\t/x/main.go:3 +0x1", "exit status 2"];
+        assert_eq!(of(&stack).as_deref(), Some("panic: nil map"));
+        assert_eq!(of(&["starting", "disk quota exceeded"]).as_deref(), Some("disk quota exceeded"));
+        assert_eq!(of(&["time=\"x\" level=info msg=fine", "", "[signal SIGSEGV]"]), None);
+    }
+}
