@@ -8,15 +8,19 @@ use crate::walk::Relation;
 
 /// The Deployments of the server, for a target that waits for it.
 pub(super) fn needed(view: &View<'_>) -> Vec<Need> {
-    let servers = view.list(Kind::Deployment, view.velero()).filter(|deployment| is_server(deployment));
-    servers.map(|server| Need::see(Id::of(server)).by(Relation::Server)).collect()
+    servers(view).map(|server| Need::see(Id::of(server)).by(Relation::Server)).collect()
 }
 
-/// As `velero install`, the Helm chart and OADP label it.
-fn is_server(deployment: &Value) -> bool {
-    let metadata = &deployment["metadata"];
-    let labels = &metadata["labels"];
-    labels["component"] == "velero" || metadata["name"] == "velero" || labels["app.kubernetes.io/name"] == "velero"
+/// As `velero install`, the Helm chart and OADP label them. Plugins have Deployments with the same label, which do not
+/// run the server.
+fn servers<'a>(view: &View<'a>) -> impl Iterator<Item = &'a Value> + use<'a> {
+    view.list(Kind::Deployment, view.velero()).filter(|deployment| {
+        let metadata = &deployment["metadata"];
+        let labels = &metadata["labels"];
+        let is_labelled = labels["component"] == "velero" || labels["app.kubernetes.io/name"] == "velero";
+        let runs_it = container_of(&deployment["spec"]["template"]["spec"]).is_some();
+        metadata["name"] == "velero" || (is_labelled && runs_it)
+    })
 }
 
 pub(super) fn report(id: &Id, deployment: &Value, view: &View<'_>) -> Report {
@@ -83,8 +87,7 @@ pub(super) fn ended(target: &Value, view: &View<'_>) -> Vec<Need> {
     if !text(&status["failureReason"]).contains("during the server starting") {
         return Vec::new();
     }
-    let servers = view.list(Kind::Deployment, view.velero()).filter(|deployment| is_server(deployment));
-    let pods = servers.flat_map(|deployment| pods(deployment, view));
+    let pods = servers(view).flat_map(|deployment| pods(deployment, view));
     let needs = pods.filter_map(|pod| {
         let id = Id::of(pod);
         if pod["status"]["phase"] == "Failed" {
