@@ -4,19 +4,25 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use kube::{Client, Config, client::ClientBuilder};
-use tower::limit::RateLimitLayer;
+use tower::{limit::RateLimitLayer, util::MapResultLayer};
+
+use crate::metrics::Metrics;
 
 /// Timeout for one answer of the API server.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A client that sends at most `qps` requests per second; further requests wait in order. A watch is one request.
-/// Velero's server has a flag of the same name.
+/// Velero's server has a flag of the same name. `metrics` counts the answers.
 ///
 /// # Errors
 /// The configuration names files, keys or addresses that cannot be used.
-pub fn client(config: Config, qps: NonZeroU32) -> Result<Client, kube::Error> {
+pub fn client(config: Config, qps: NonZeroU32, metrics: Metrics) -> Result<Client, kube::Error> {
     let limit = RateLimitLayer::new(u64::from(qps.get()), Duration::from_secs(1));
-    Ok(ClientBuilder::try_from(config)?.with_layer(&limit).build())
+    let counted = MapResultLayer::new(move |answer: Result<http::Response<_>, _>| {
+        metrics.api_request(answer.as_ref().ok().map(|answer| answer.status().as_u16()));
+        answer
+    });
+    Ok(ClientBuilder::try_from(config)?.with_layer(&counted).with_layer(&limit).build())
 }
 
 /// Limits the time of a call to the API server: the client itself would wait forever for a silent server.

@@ -1,5 +1,6 @@
 //! The operator's health over HTTP, for the kubelet's probes: `/livez` fails when the controller's loop is stuck,
 //! `/readyz` when the operator is stopping. Neither asks the API server, so an API server that is away restarts nothing.
+//! `/metrics` serves the metrics.
 
 use std::{
     convert::Infallible,
@@ -19,6 +20,10 @@ use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, sync::Semaphore, time};
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::{self, Metrics};
+
+/// The media type of the probes' answers.
+const PLAIN: &str = "text/plain; charset=utf-8";
 /// How often a loop that is not stuck beats.
 const BEAT_EVERY: Duration = Duration::from_secs(5);
 /// A loop that has not beaten for this long is stuck.
@@ -57,13 +62,15 @@ impl Heartbeat {
     }
 }
 
-/// What the probes report.
+/// What the probes and `/metrics` report.
 #[derive(Clone, Debug)]
 pub struct Health {
     /// The beat of the controller's loop.
     pub heartbeat: Heartbeat,
     /// Cancelled when the operator begins to stop.
     pub shutdown: CancellationToken,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 impl Health {
@@ -79,20 +86,23 @@ impl Health {
             }
             "/readyz" if stopping => (StatusCode::SERVICE_UNAVAILABLE, "the operator is stopping\n".to_owned()),
             "/livez" | "/readyz" => (StatusCode::OK, "ok\n".to_owned()),
-            _ => (StatusCode::NOT_FOUND, "only /livez and /readyz exist here\n".to_owned()),
+            _ => (StatusCode::NOT_FOUND, "only /livez, /readyz and /metrics exist here\n".to_owned()),
         }
     }
 
     fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
-        let (status, text) = match *request.method() {
-            Method::GET | Method::HEAD => self.of(request.uri().path()),
-            _ => (StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are allowed here\n".to_owned()),
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        let (status, text, media_type) = match request.uri().path() {
+            _ if !is_read => (StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are allowed here\n".to_owned(), PLAIN),
+            "/metrics" => (StatusCode::OK, self.metrics.text(), metrics::MEDIA_TYPE),
+            path => {
+                let (status, text) = self.of(path);
+                (status, text, PLAIN)
+            }
         };
         let mut response = Response::new(Full::from(text));
         *response.status_mut() = status;
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain; charset=utf-8"));
+        response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(media_type));
         response
     }
 }
@@ -143,7 +153,11 @@ mod tests {
 
     fn health(age: Duration) -> Health {
         let last = Instant::now().checked_sub(age).expect("the machine runs for longer");
-        Health { heartbeat: Heartbeat(Arc::new(Mutex::new(last))), shutdown: CancellationToken::new() }
+        Health {
+            heartbeat: Heartbeat(Arc::new(Mutex::new(last))),
+            shutdown: CancellationToken::new(),
+            metrics: Metrics::default(),
+        }
     }
 
     #[test]
@@ -190,6 +204,9 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok\n"), "{answer}");
         let answer = asked("GET /debug").await;
         assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+        let answer = asked("GET /metrics").await;
+        assert!(answer.contains("content-type: application/openmetrics-text"), "{answer}");
+        assert!(answer.ends_with("# EOF\n"), "{answer}");
         let answer = asked("POST /livez").await;
         assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
     }

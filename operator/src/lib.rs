@@ -39,7 +39,8 @@
 //! | [`location`] | a BackupStorageLocation and its credential, as Velero's plugins understand them | cluster |
 //! | [`probe`] | interprets a probe of the way to a location's store, step by step | none |
 //! | [`store`] | puts, heads, lists, reads, signs and deletes objects in an object store | store |
-//! | [`health`] | the kubelet's probes: is the controller's loop stuck, is the operator stopping | HTTP |
+//! | [`health`] | the kubelet's probes: is the controller's loop stuck, is the operator stopping; serves the metrics | HTTP |
+//! | [`metrics`] | counts what an on-call wants to know | none |
 //! | [`status`] | builds the DebugBundle's status from what happened | none |
 //! | [`notify`] | publishes Kubernetes Events | cluster |
 //! | [`cli`] | `kubectl debugbundle` | all |
@@ -74,6 +75,7 @@ pub mod error;
 pub mod health;
 pub mod json_stream;
 pub mod location;
+pub mod metrics;
 pub mod node_slots;
 pub mod notify;
 pub mod observed;

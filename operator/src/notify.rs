@@ -19,7 +19,7 @@ use kube::{
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 
-use crate::{location::Location, self_redaction};
+use crate::{location::Location, metrics::Metrics, self_redaction};
 
 /// The API's limit of an Event's note, in bytes.
 const NOTE_LIMIT: usize = 1024;
@@ -46,14 +46,15 @@ type Text = (String, &'static str, String);
 pub struct Notifier {
     client: Client,
     reporter: Reporter,
+    metrics: Metrics,
     recorders: Mutex<HashMap<Text, (Recorder, Instant)>>,
 }
 
 impl Notifier {
-    /// `instance` is the name of the operator's Pod.
-    pub fn new(client: Client, instance: String) -> Self {
+    /// `instance` is the name of the operator's Pod; `metrics` counts the Events.
+    pub fn new(client: Client, instance: String, metrics: Metrics) -> Self {
         let reporter = Reporter { controller: "debugbundle.io/operator".to_owned(), instance: Some(instance) };
-        Self { client, reporter, recorders: Mutex::default() }
+        Self { client, reporter, metrics, recorders: Mutex::default() }
     }
 
     /// The recorder of this text.
@@ -104,7 +105,7 @@ impl Notifier {
         };
         let published = tokio::time::timeout(PATIENCE, published).await;
         let failure = match published {
-            Ok(Ok(())) => return,
+            Ok(Ok(())) => return self.metrics.event(reason),
             Ok(Err(error)) => crate::error::api_sentence(&error),
             Err(_) => "the API server did not answer".to_owned(),
         };

@@ -30,6 +30,7 @@ mod limits;
 mod location_of_target;
 mod logs;
 mod memory;
+mod metrics;
 mod missed_events;
 mod missing_rights;
 mod must_gather;

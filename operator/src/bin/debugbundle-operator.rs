@@ -18,6 +18,7 @@ use debugbundle_operator::{
     election::{Leadership, election},
     health::{self, Health, Heartbeat},
     location::EndpointPolicy,
+    metrics::Metrics,
     notify::Notifier,
     pod_capture::{self, PodCapture},
     proxy::Proxies,
@@ -186,7 +187,8 @@ async fn operate(flags: Flags) -> ExitCode {
 async fn start(flags: Flags, shutdown: CancellationToken) -> Result<(), String> {
     let spool = flags.spool.clone();
     probe(&spool).map_err(|e| format!("--spool {}: {e}; it must be an existing, writable folder", spool.display()))?;
-    let health = Health { heartbeat: Heartbeat::default(), shutdown: shutdown.clone() };
+    let health = Health { heartbeat: Heartbeat::default(), shutdown: shutdown.clone(), metrics: Metrics::default() };
+    let metrics = health.metrics.clone();
     let _serving = match flags.http_address {
         Some(address) => Some(probes(address, health.clone()).await?),
         None => None,
@@ -196,9 +198,10 @@ async fn start(flags: Flags, shutdown: CancellationToken) -> Result<(), String> 
     let unusable = |e: kube::Error| format!("no configuration for the API server: {e}");
     let for_election = client::for_election(config.clone()).map_err(unusable)?;
     // A failure must not wait behind the requests of the bundles that are being collected.
-    let for_automatic = flags.automatic.then(|| client::client(config.clone(), AUTOMATIC_QPS).map_err(unusable));
+    let for_automatic =
+        flags.automatic.then(|| client::client(config.clone(), AUTOMATIC_QPS, metrics.clone()).map_err(unusable));
     let for_automatic = for_automatic.transpose()?;
-    let client = client::client(config, flags.client_qps).map_err(unusable)?;
+    let client = client::client(config, flags.client_qps, metrics.clone()).map_err(unusable)?;
 
     let options = EngineOptions {
         namespace: flags.namespace.clone(),
@@ -228,13 +231,14 @@ async fn start(flags: Flags, shutdown: CancellationToken) -> Result<(), String> 
     let pod_capture = PodCapture::saved_in(settings.spool.join("pods"));
     let watching =
         tokio::spawn(capture_pods(client.clone(), settings.namespace.clone(), pod_capture.clone(), leadership.clone()));
-    let engine = Arc::new(Engine::new(client.clone(), options).with_pod_capture(pod_capture));
+    let engine =
+        Arc::new(Engine::new(client.clone(), options).with_pod_capture(pod_capture).with_metrics(metrics.clone()));
     let record = Arc::new(Record::new(client.clone(), &settings.namespace));
     let sweeper = Sweeper {
         client: client.clone(),
         engine: Arc::clone(&engine),
         namespace: settings.namespace.clone(),
-        notifier: Notifier::new(client.clone(), settings.instance.clone()),
+        notifier: Notifier::new(client.clone(), settings.instance.clone(), metrics),
         leadership: leadership.clone(),
         record: Arc::clone(&record),
         logged: AtomicBool::new(false),

@@ -46,6 +46,7 @@ use crate::{
     decide::{self, Step},
     election::Leadership,
     health::Health,
+    metrics::Metrics,
     notify::Notifier,
     observed::Observed,
     run::Engine,
@@ -108,6 +109,7 @@ struct Context {
     store_steps: Semaphore,
     settings: Settings,
     shutdown: CancellationToken,
+    metrics: Metrics,
 }
 
 impl Context {
@@ -128,7 +130,7 @@ pub async fn run(
     record: Arc<Record>,
     leadership: Leadership,
     settings: Settings,
-    Health { heartbeat, shutdown }: Health,
+    Health { heartbeat, shutdown, metrics }: Health,
 ) {
     let guarded: Api<Guarded> = Api::namespaced(client.clone(), &settings.namespace);
     let (seen, writer) = reflector::store();
@@ -139,7 +141,7 @@ pub async fn run(
         leadership,
         seen: seen.clone(),
         engine,
-        notifier: Arc::new(Notifier::new(client.clone(), settings.instance.clone())),
+        notifier: Arc::new(Notifier::new(client.clone(), settings.instance.clone(), metrics.clone())),
         queue: BundleQueue::new(CollectionSlots::new(settings.max_concurrent, settings.spool_limit_mib)),
         deletions,
         record,
@@ -150,7 +152,9 @@ pub async fn run(
         client,
         settings,
         shutdown,
+        metrics,
     });
+    watch_gauges(&context);
     let cleaning = tokio::spawn(deleted::work_off(deleted, Arc::clone(&context)));
     let changes = reflector(writer, sessions::watch(guarded, Arc::clone(&context)));
     let automatic = automatic.map(|client| {
@@ -193,6 +197,22 @@ pub async fn run(
     context.runs.wait().await;
     // As the automatic part.
     let _ = cleaning.await;
+}
+
+/// Has the gauges set before each scrape.
+fn watch_gauges(context: &Arc<Context>) {
+    let weak = Arc::downgrade(context);
+    context.metrics.at_each_scrape(move |gauges| {
+        let Some(ctx) = weak.upgrade() else { return };
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let (waiting, under_way) = ctx.queue.counts();
+        let (reserved, room) = ctx.queue.places.reserved();
+        gauges.queued.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        gauges.under_way.set(i64::try_from(under_way).unwrap_or(i64::MAX));
+        gauges.spool_reserved.set(number(reserved));
+        gauges.spool_limit.set(number(room));
+        gauges.leader.set(i64::from(ctx.leadership.leads()));
+    });
 }
 
 /// The watch reports that a DebugBundle is gone.

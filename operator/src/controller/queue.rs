@@ -113,6 +113,12 @@ impl BundleQueue {
         self.lock().waiting.contains_key(uid)
     }
 
+    /// How many bundles wait, and how many are under way.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.waiting.len(), state.under_way.len())
+    }
+
     /// Whether any bundle is under way.
     pub(super) fn is_any_under_way(&self) -> bool {
         !self.lock().under_way.is_empty()

@@ -21,6 +21,8 @@ pub(super) struct CollectionSlots {
     unrequested: Arc<Semaphore>,
     /// Room of the spool that is not reserved, MiB.
     room: Arc<Semaphore>,
+    /// All room, MiB.
+    all: usize,
     /// Room that one collection reserves, MiB.
     each: u32,
     /// Room of sealed bundles that no run is sending just now, by UID: their files still use it.
@@ -61,10 +63,17 @@ impl CollectionSlots {
             collecting: Arc::new(Semaphore::new(at_once)),
             unrequested: Arc::new(Semaphore::new(at_once)),
             room: Arc::new(Semaphore::new(room)),
+            all: room,
             each,
             put_by: Mutex::default(),
             unsealed: Arc::new(Semaphore::new(UNSEALED)),
         }
+    }
+
+    /// Reserved and all room of the spool, in bytes.
+    pub(super) fn reserved(&self) -> (u64, u64) {
+        let bytes = |mib: usize| u64::try_from(mib).unwrap_or(u64::MAX).saturating_mul(MIB);
+        (bytes(self.all.saturating_sub(self.room.available_permits())), bytes(self.all))
     }
 
     /// Reserves the room of a sealed bundle of `bytes` that an earlier process left, unless it has its room.

@@ -150,6 +150,9 @@ pub(super) async fn end_without(mine: &Claim, reason: Reason, message: &str, ctx
         fold.no_url(reason, &message).failed(reason, &message, expiration).leaving(left_over.clone())
     })
     .await?;
+    let status = seen.status.as_ref();
+    let cause = status.filter(|status| status.cause.is_some()).map_or(&[][..], |status| &status.findings);
+    ctx.metrics.ended(reason, seen.trigger(), cause.first().map(|finding| finding.id.as_str()));
     tracing::warn!(name = seen.name_any(), reason = reason.as_str(), why = message, "Ended without a bundle");
     ctx.notifier.warning(&seen, reason, &message).await;
     remove(ctx, seen.metadata.uid.as_deref().unwrap_or_default());
@@ -175,7 +178,7 @@ async fn work(
 ) -> Result<(), Fault> {
     let bundle = mine.seen().await;
     let subject = Subject::of(&bundle);
-    let tracker = Arc::new(Tracker::default());
+    let tracker = Arc::new(Tracker::new(ctx.metrics.clone()));
 
     let packed = match sealed {
         Some(packed) => packed,
@@ -282,6 +285,9 @@ async fn publish(
     mine.update(now, finish).await?;
     crash::point("published");
     let reason = if outcome.missing == 0 { Reason::Completed } else { Reason::PartiallyCollected };
+    let finding = packed.findings.first().filter(|_| packed.cause.is_some());
+    ctx.metrics.ended(reason, bundle.trigger(), finding.map(|finding| finding.id.as_str()));
+    ctx.metrics.stored(packed.sealed().bytes);
     let cause = packed.cause.as_ref().map_or(String::new(), |cause| format!("; cause: {cause}"));
     let note = format!("{stored}{cause}");
     tracing::info!(name = bundle.name_any(), bytes = outcome.bundle.bytes, missing = outcome.missing, "Stored");

@@ -45,6 +45,7 @@ use kube::{Client, ResourceExt as _};
 use crate::{
     access::Access,
     location::{EndpointPolicy, SecretVersions},
+    metrics::Metrics,
     node_slots::NodeSlots,
     pod_capture::PodCapture,
     shared_answers::SharedAnswers,
@@ -105,6 +106,7 @@ pub struct Engine {
     rules: rules::Room,
     /// A way to stores whose names only the cluster resolves. The operator has none, and needs none.
     detour: Option<Arc<dyn Detour>>,
+    metrics: Metrics,
 }
 
 impl Engine {
@@ -123,6 +125,7 @@ impl Engine {
             secrets: SecretVersions::default(),
             rules: rules::Room::default(),
             detour: None,
+            metrics: Metrics::default(),
         }
     }
 
@@ -130,6 +133,12 @@ impl Engine {
     #[must_use]
     pub fn with_detour(self, detour: Arc<dyn Detour>) -> Self {
         Self { detour: Some(detour), ..self }
+    }
+
+    /// Counts in these metrics.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Adds the captured data of hosting pods that are gone.

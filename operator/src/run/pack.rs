@@ -258,7 +258,10 @@ impl Engine {
         let place = stores.place.unwrap_or_default();
         let (subject, version) = (run.subject.clone(), self.options.version.clone());
         let own = Arc::new(crash::with_rule_off(redactor.renewed(known)));
-        Ok((Explained { result, probes }, Sealing { subject, place, version, spool, redactor, own, detector }))
+        Ok((
+            Explained { result, probes },
+            Sealing { subject, place, version, spool, redactor, own, detector, metrics: self.metrics.clone() },
+        ))
     }
 
     fn scope(&self) -> Scope {

@@ -5,7 +5,7 @@
 mod telling;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write as _},
     path::Path,
     sync::Arc,
@@ -35,6 +35,7 @@ use crate::{
     collect, crash,
     diagnose::{Diagnosis, Finding},
     error::Fault,
+    metrics::Metrics,
     probe::ProbeReport,
     report,
 };
@@ -58,6 +59,7 @@ pub(super) struct Sealing {
     /// match the operator's words and the syntax.
     pub(super) own: Arc<Redactor>,
     pub(super) detector: Detector,
+    pub(super) metrics: Metrics,
 }
 
 /// Why there is no bundle, and what was found all the same.
@@ -112,9 +114,16 @@ impl Sealing {
             let (packed, head) = self.about(&root, &telling.found, &own, clock.elapsed());
             let mut entries = std::mem::take(&mut telling.found.collected.entries);
             entries.extend(own);
+            let mut redactions = BTreeMap::new();
+            for (rule, count) in entries.iter().flat_map(|entry| entry.segment.redactions()) {
+                *redactions.entry(rule.clone()).or_insert(0) += count;
+            }
             let draft = self.draft(&root, entries, head)?;
             let hits = match draft.check(&self.detector) {
-                Ok(Ok(clean)) if telling.knows(draft.withheld()) => return self.publish(draft, clean, packed),
+                Ok(Ok(clean)) if telling.knows(draft.withheld()) => {
+                    self.metrics.sealed(&telling.found.collected.missing, &redactions, telling.hits);
+                    return self.publish(draft, clean, packed);
+                }
                 Ok(Ok(_)) => draft.withheld().to_vec(),
                 Ok(Err(hits)) => hits,
                 Err(error) => return Err(unchecked(&error)),

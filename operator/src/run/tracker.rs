@@ -1,13 +1,16 @@
 //! Progress of a run: counters that the work updates and status reads. No decision depends on them.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
 };
 
 use debugbundle_crd::{Progress, Stage};
 
-use crate::collect;
+use crate::{collect, metrics::Metrics};
 
 /// Shared by the work and the display of progress.
 #[derive(Debug, Default)]
@@ -16,12 +19,34 @@ pub struct Tracker {
     sent: AtomicU64,
     to_send: AtomicU64,
     now: Mutex<(Option<Stage>, String)>,
+    /// The stage that is measured, and when it began.
+    began: Mutex<Option<(Stage, Instant)>>,
+    metrics: Metrics,
 }
 
 impl Tracker {
-    /// A stage begins.
+    /// A tracker that measures the stages.
+    pub fn new(metrics: Metrics) -> Self {
+        let mut tracker = Self::default();
+        tracker.metrics = metrics;
+        tracker
+    }
+
+    /// A stage begins, or goes on with another message.
     pub fn stage(&self, stage: Stage, message: &str) {
         *self.lock() = (Some(stage), message.to_owned());
+        self.next(Some(stage));
+    }
+
+    /// Counts the time of the last stage, unless it goes on.
+    fn next(&self, stage: Option<Stage>) {
+        let mut began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
+        if began.map(|(stage, _)| stage) != stage {
+            let next = stage.map(|stage| (stage, Instant::now()));
+            if let Some((stage, began)) = std::mem::replace(&mut *began, next) {
+                self.metrics.stage(stage, began.elapsed());
+            }
+        }
     }
 
     /// What is being done now.
@@ -65,5 +90,11 @@ impl Tracker {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, (Option<Stage>, String)> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Tracker {
+    fn drop(&mut self) {
+        self.next(None);
     }
 }

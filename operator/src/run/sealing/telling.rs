@@ -44,7 +44,7 @@ pub(super) struct OwnFiles {
     in_manifest: bool,
     /// The first hits, and the number of all hits.
     named: Vec<String>,
-    hits: usize,
+    pub(super) hits: usize,
 }
 
 /// What was withheld from one file.

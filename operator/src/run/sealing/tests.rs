@@ -43,6 +43,7 @@ fn sealing() -> (tempfile::TempDir, Sealing) {
         redactor: Arc::new(Redactor::of_known(Vec::new())),
         own: Arc::new(Redactor::of_known(Vec::new())),
         detector: Detector::new([("known-secret-key", VALUE)]),
+        metrics: crate::metrics::Metrics::default(),
     };
     (tmp, sealing)
 }
