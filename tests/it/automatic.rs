@@ -709,7 +709,7 @@ async fn what_really_failed_or_hangs_is_explained_before_anybody_asks() {
         assert_eq!(after.data["status"], partial.data["status"], "nothing is written to Velero's object");
 
         velero.failed_backup("b1").await;
-        is_explained(&context, "Backup", "b1", "Failed", "during the server starting").await;
+        is_explained(&context, "Backup", "b1", "Failed", "container velero was OOMKilled").await;
 
         velero.stuck_restore("r2").await;
         let shop = format!("{}-r2", context.namespace);
