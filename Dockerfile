@@ -1,7 +1,9 @@
-# The operator's image: both programs on a base without a shell. docs/operations.md, "The image", has the commands.
+# The operator's image: both programs on a base without a shell; and, as target must-gather, the same programs with the
+# tools that `oc adm must-gather` needs. docs/operations.md, "The image", has the commands.
 # The defaults name images by tag; how to pin them by digest is there, too.
 ARG BUILDER=rust:1.95-bookworm
 ARG BASE=gcr.io/distroless/cc-debian12:nonroot
+ARG MUST_GATHER_BASE=debian:12-slim
 
 FROM ${BUILDER} AS build
 WORKDIR /src
@@ -11,6 +13,13 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
     if [ "$(uname -m)" = aarch64 ]; then export JEMALLOC_SYS_WITH_LG_PAGE=16; fi \
  && cargo build --release --locked --package debugbundle-operator --bins \
  && install -D --target-directory=/programs target/release/debugbundle-operator target/release/kubectl-debugbundle
+
+# `oc` runs it as bash, with a second container that sleeps, and copies the result out of that with rsync, else tar.
+FROM ${MUST_GATHER_BASE} AS must-gather
+RUN command -v rsync || { apt-get update && apt-get install -y --no-install-recommends ca-certificates rsync && rm -rf /var/lib/apt/lists/*; }
+COPY --from=build /programs/ /
+COPY deploy/must-gather/gather /usr/bin/gather
+CMD ["/usr/bin/gather"]
 
 FROM ${BASE} AS operator
 ARG REVISION=unknown

@@ -1,14 +1,17 @@
 //! The journey: Velero, a backup of a volume's files, the chart, a bundle that is asked for at once; then a restore that
 //! hangs, and the bundle that nobody asked for, opened in a pod.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use harness::{
     tools::{self, Tool},
     until,
 };
 
-use crate::{OPERATOR_IMAGE, image, repository, say, servers::Node, write};
+use crate::{OPERATOR_IMAGE, image, must_gather, repository, say, servers::Node, write};
 
 const LIMIT: Duration = Duration::from_mins(3);
 /// The image of the restore helper; nobody can own a name under `.invalid` (RFC 2606).
@@ -78,6 +81,11 @@ pub(crate) async fn run(node: &Node) {
     say(step, "helm test: a bundle about the installation is Completed");
 
     let step = Instant::now();
+    let files = must_gather::files(node, "gather", "/usr/bin/gather").await;
+    assert!(files.contains(&"manifest.json".to_owned()), "{files:?}");
+    say(step, &format!("must-gather about the installation: {} files", files.len()));
+
+    let step = Instant::now();
     apply(node, "before-the-restore", &BEFORE_THE_RESTORE.replace("IMAGE", MISSING));
     node.kubectl(&["delete", "namespace", "shop", "--wait"]);
     velero(node, &["restore", "create", "r1", "--from-backup=b1"]).await;
@@ -91,6 +99,13 @@ pub(crate) async fn run(node: &Node) {
     .await;
     assert_eq!(phase(node, "restore.velero.io/r1"), Ok("InProgress".to_owned()));
     say(step, "a Restore that hangs: its pod waits for the image of Velero's restore helper");
+
+    let step = Instant::now();
+    let files = must_gather::files(node, "gather-r1", "gather --restore r1").await;
+    assert!(files.iter().any(|file| file.starts_with("velero/restores/r1/")), "{files:?}");
+    say(step, &format!("must-gather about the Restore: {} files", files.len()));
+    let top: BTreeSet<&str> = files.iter().filter_map(|file| file.split('/').next()).collect();
+    println!("           {}", top.into_iter().collect::<Vec<_>>().join(" "));
 
     let step = Instant::now();
     let name = until(Duration::from_mins(7), "the bundle that nobody asked for", || async {

@@ -8,6 +8,7 @@
 mod cgroup;
 mod image;
 mod journey;
+mod must_gather;
 mod servers;
 
 use std::{
@@ -19,8 +20,9 @@ use std::{
 
 use harness::{operator::program, packages, process, tools};
 
-/// The name of the operator's image as `.ci/image` writes it.
+/// The names of the operator's images as `.ci/image` writes them.
 const OPERATOR_IMAGE: (&str, &str) = ("localhost/debugbundle/operator", "ci");
+const MUST_GATHER_IMAGE: &str = "localhost/debugbundle/must-gather:ci";
 /// Set in the namespaces of the node; its value is the folder of the node.
 const INSIDE: &str = "DEBUGBUNDLE_NODE_FOLDER";
 
@@ -60,8 +62,8 @@ async fn outside() -> ExitCode {
 
     let step = Instant::now();
     let programs = operator.parent().expect("a folder");
-    run(Command::new(repository(".ci/image")).arg(programs).arg(folder.join("operator.tar")));
-    say(step, "the operator's image");
+    run(Command::new(repository(".ci/image")).arg(programs).arg(&folder));
+    say(step, "both images of the operator");
 
     let step = Instant::now();
     image::of_stand(&folder).await;

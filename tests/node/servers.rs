@@ -177,7 +177,7 @@ impl Node {
             if output.status.success() { Ok(()) } else { Err(said) }
         };
         until(LIMIT, "containerd answers", || async { ctr(&["version"]) }).await;
-        for archive in ["stand.tar", "operator.tar"] {
+        for archive in ["stand.tar", "operator.tar", "must-gather.tar"] {
             let archive = self.folder.join(archive);
             ctr(&["images", "import", &archive.display().to_string()]).unwrap_or_else(|error| panic!("{error}"));
         }
