@@ -207,6 +207,24 @@ async fn one_that_hangs_gets_one_and_one_that_moves_or_waits_behind_it_none() {
     .await;
 }
 
+#[tokio::test]
+async fn issue_32_a_name_that_somebody_took_beforehand_costs_no_bundle() {
+    with_namespace("auto-taken", |context| async move {
+        let _operator = Operator::of(&context).automatic().ready().await;
+        let target = running(&context, "r1").await;
+        let of_target = format!("{}/Failed", target.metadata.uid.as_deref().expect("a UID"));
+        let digest = debugbundle_format::hex_digest(of_target.as_bytes());
+        let taken = format!("restore-r1-{}", &digest[..10]);
+        context.debug_bundle(&taken, json!({})).await;
+        context.end_velero("Restore", "r1", "Failed").await;
+        let bundle = until_ended(&context, "r1").await;
+        assert_ne!(bundle.name_any(), taken);
+        assert_eq!(bundle.labels()[TRIGGER_LABEL], "Failed");
+        assert_eq!(all(&context).await.len(), 2, "the name was taken, or this shows nothing");
+    })
+    .await;
+}
+
 /// Restores that hang, each a little later than the one before: how late is each DebugBundle?
 #[tokio::test]
 async fn a_hang_is_reported_when_it_is_one() {

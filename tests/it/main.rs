@@ -10,6 +10,7 @@ mod automatic;
 mod budget;
 mod cause;
 mod chart;
+mod chart_modes;
 mod cli;
 mod collect;
 mod concurrent_bundles;

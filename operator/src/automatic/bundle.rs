@@ -55,6 +55,13 @@ fn name(target: &Watched, trigger: Trigger) -> String {
     format!("{kind}-{cut}-{}", &digest[..DIGITS])
 }
 
+/// The name to take when a DebugBundle of somebody else, with this UID, has `name`.
+pub(super) fn beside(name: &str, uid: &str) -> String {
+    let digest = hex_digest(format!("{name}/{uid}").as_bytes());
+    let stem = name.get(..name.len().saturating_sub(DIGITS)).unwrap_or_default();
+    format!("{stem}{}", &digest[..DIGITS])
+}
+
 #[cfg(test)]
 mod tests {
     use debugbundle_crd::TargetKind;
@@ -68,6 +75,8 @@ mod tests {
         assert!(failed.starts_with("restore-r1-") && failed.len() == "restore-r1-".len() + DIGITS, "{failed}");
         assert_eq!(failed, name(&target, Trigger::Failed));
         assert_ne!(failed, name(&target, Trigger::Stuck));
+        let other = beside(&failed, "a-uid");
+        assert!(other.starts_with("restore-r1-") && other.len() == failed.len() && other != failed, "{other}");
         assert_ne!(failed, name(&Watched { uid: "7".into(), ..target.clone() }, Trigger::Failed));
         let long = Watched { name: format!("{}.{}", "r".repeat(231), "1".repeat(21)), ..target };
         assert_eq!(long.name.len(), 253);

@@ -13,7 +13,7 @@ use kube::{
 };
 
 use super::{
-    Automatic,
+    Automatic, bundle,
     retention::{self, Surplus},
     watched::Watched,
 };
@@ -28,6 +28,9 @@ use crate::{
 /// Tries after that deletion: the API server needs some time to count the quota again.
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_secs(1);
+/// Names that are tried. Anyone who knows the target's UID can compute the first one and take it; the next ones depend on
+/// the UID of the DebugBundle that has the name before.
+const NAMES: usize = 4;
 
 /// What became of a creation.
 pub(super) enum Created {
@@ -76,10 +79,11 @@ pub(super) async fn create(
     target: &Watched,
 ) -> Created {
     let api: Api<DebugBundle> = Api::namespaced(automatic.client.clone(), &automatic.namespace);
-    let name = wanted.name_any();
-    let mut tries = 0;
+    let mut wanted = wanted.clone();
+    let (mut tries, mut names) = (0, 1);
     loop {
-        let error = match in_time(api.create(&PostParams::default(), wanted)).await {
+        let name = wanted.name_any();
+        let error = match in_time(api.create(&PostParams::default(), &wanted)).await {
             Ok(created) => {
                 crash::point("created");
                 return Created::Yes { name, uid: created.uid().unwrap_or_default() };
@@ -89,7 +93,20 @@ pub(super) async fn create(
         let sentence = api_sentence(&error);
         let kube::Error::Api(status) = &error else { return Created::NotNow(sentence) };
         if status.is_already_exists() {
-            return existing(&api, name, target).await;
+            match existing(&api, name, target).await {
+                Existing::Judged(created) => return created,
+                Existing::OfAnother(uid) if names < NAMES => {
+                    names += 1;
+                    wanted.metadata.name = Some(bundle::beside(&wanted.name_any(), &uid));
+                    continue;
+                }
+                Existing::OfAnother(_) => {
+                    return Created::Refused(format!(
+                        "other DebugBundles have the name {} and {names} before it",
+                        wanted.name_any()
+                    ));
+                }
+            }
         }
         if is_quota_uncounted(&error) {
             return Created::NotNow(sentence);
@@ -112,17 +129,26 @@ pub(super) async fn create(
     }
 }
 
+/// A DebugBundle that has the name already.
+enum Existing {
+    /// What that means for the creation.
+    Judged(Created),
+    /// Somebody else made it; its UID.
+    OfAnother(String),
+}
+
 /// Judges a DebugBundle that exists already: with the target's UID in its label, an earlier call created it and the
 /// answer was lost.
-async fn existing(api: &Api<DebugBundle>, name: String, target: &Watched) -> Created {
-    match in_time(api.get_metadata_opt(&name)).await {
+async fn existing(api: &Api<DebugBundle>, name: String, target: &Watched) -> Existing {
+    let judged = match in_time(api.get_metadata_opt(&name)).await {
         Ok(Some(there)) if there.labels().get(TARGET_UID_LABEL) == Some(&target.uid) => {
             Created::Yes { name, uid: there.uid().unwrap_or_default() }
         }
-        Ok(Some(_)) => Created::Refused(format!("another DebugBundle has the name {name}")),
+        Ok(Some(there)) => return Existing::OfAnother(there.uid().unwrap_or_default()),
         Ok(None) => Created::NotNow(format!("DebugBundle {name} was just deleted")),
         Err(error) => Created::NotNow(api_sentence(&error)),
-    }
+    };
+    Existing::Judged(judged)
 }
 
 /// Deletes a DebugBundle that is beyond the policy's limits. One that has not ended gets an Event on its target: nothing

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use debugbundle_crd::Reason;
 use debugbundle_format::manifest::{Missing, MissingCode};
 use debugbundle_redact::Redactor;
 use jiff::Timestamp;
@@ -85,10 +86,14 @@ impl Collection {
         &self.run.collected.evidence
     }
 
-    /// Why a file of the store could not be read because the store did not answer; `None` if each file was read,
-    /// refused or absent.
-    pub fn store_is_away(&self) -> Option<&str> {
-        self.unreached().next().map(|missing| missing.why.as_str())
+    /// Why a file of the store could not be read because the store did not answer, or did not accept the credential, and
+    /// which of the two it was; `None` if each file was read, denied or absent.
+    pub fn store_is_away(&self) -> Option<(Reason, &str)> {
+        let reason = |code| match code {
+            MissingCode::CredentialInvalid => Reason::CredentialInvalid,
+            _ => Reason::StoreUnreachable,
+        };
+        self.unreached().next().map(|missing| (reason(missing.code), missing.why.as_str()))
     }
 
     /// Bytes of the spool that the entries need until they are sealed.
@@ -158,7 +163,9 @@ impl Collection {
 
     fn unreached(&self) -> impl Iterator<Item = &Missing> {
         let planned = |missing: &&Missing| self.store_files.iter().any(|item| item.path.as_str() == missing.path);
-        let lost = self.run.collected.missing.iter().filter(|missing| missing.code == MissingCode::StoreUnreachable);
+        let away =
+            |missing: &&Missing| matches!(missing.code, MissingCode::StoreUnreachable | MissingCode::CredentialInvalid);
+        let lost = self.run.collected.missing.iter().filter(away);
         lost.filter(planned)
     }
 }

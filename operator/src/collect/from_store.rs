@@ -90,7 +90,7 @@ fn failure(error: &StoreError) -> StoreFailure {
             format!("correct the location: its bucket {bucket} and its region must be the ones that Velero writes to")
         }
         StoreError::NotAccepted { .. } | StoreError::Expired(_) | StoreError::NoCredential(_) => {
-            "renew the location's credential".to_owned()
+            return StoreFailure::NotAccepted { why };
         }
         StoreError::NotAllowed(_) | StoreError::Rejected(_) => "correct the location's config".to_owned(),
         _ => return StoreFailure::Unreachable { why },

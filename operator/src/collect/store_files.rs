@@ -140,6 +140,7 @@ fn broke_off(end: &PumpEnd) -> (TruncationReason, String) {
 fn unavailable(item: &Item, failure: &StoreFailure) -> Missing {
     let (code, cure) = match failure {
         StoreFailure::Denied { cure, .. } => (MissingCode::StoreDenied, cure.as_str()),
+        StoreFailure::NotAccepted { .. } => (MissingCode::CredentialInvalid, "renew the location's credential"),
         StoreFailure::Unreachable { .. } => {
             let cure = "check the location's endpoint, which the operator must be able to reach, and its Secret";
             (MissingCode::StoreUnreachable, cure)

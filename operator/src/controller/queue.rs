@@ -5,7 +5,7 @@
 //! While an automatic bundle waits, one place is left to automatic bundles, unless there is one place only.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -21,6 +21,8 @@ use crate::observed::Observed;
 /// The most bundles under way at once: those being collected, and sealed ones that are sent or wait for their store.
 /// Each has a task and its object in memory; further bundles stay Queued until one of these ends.
 const UNDER_WAY: usize = 256;
+/// The most of them that users requested: automatic bundles must find room beside them.
+const REQUESTED: usize = UNDER_WAY / 4 * 3;
 /// The most targets whose last turn is remembered.
 const TARGETS: usize = 1000;
 
@@ -74,8 +76,8 @@ pub(super) struct BundleQueue {
 struct State {
     /// By UID.
     waiting: HashMap<String, Turn>,
-    /// UIDs.
-    under_way: HashSet<String>,
+    /// By UID: whether the operator created it by itself.
+    under_way: HashMap<String, bool>,
     /// When each target last had its turn, as the number of the turn.
     turns: HashMap<Option<Box<str>>, u64>,
     /// Turns so far.
@@ -93,7 +95,7 @@ impl BundleQueue {
     /// Adds a bundle, or replaces what is known of it. A bundle that is under way is left alone.
     pub(super) fn add(&self, turn: Turn) {
         let mut state = self.lock();
-        if !state.under_way.contains(&turn.uid) {
+        if !state.under_way.contains_key(&turn.uid) {
             state.waiting.insert(turn.uid.clone(), turn);
         }
     }
@@ -126,7 +128,7 @@ impl BundleQueue {
 
     /// Whether a bundle is under way.
     pub(super) fn is_under_way(&self, uid: &str) -> bool {
-        self.lock().under_way.contains(uid)
+        self.lock().under_way.contains_key(uid)
     }
 
     /// The next bundle that may run, with its slot; `None` while nothing waits or no slot is free. The bundle is under
@@ -147,7 +149,7 @@ impl BundleQueue {
             self.places.of_sealed(&next.uid, next.sealed)
         };
         state.took(&next);
-        state.under_way.insert(next.uid.clone());
+        state.under_way.insert(next.uid.clone(), next.automatic);
         Some((next, place))
     }
 
@@ -155,7 +157,7 @@ impl BundleQueue {
     /// it is kept, and [`Self::ended`] returns it later.
     pub(super) fn deleted(&self, deleted: Deleted) -> Option<Deleted> {
         let mut state = self.lock();
-        if !state.under_way.contains(deleted.uid()) {
+        if !state.under_way.contains_key(deleted.uid()) {
             return Some(deleted);
         }
         state.deleted.insert(deleted.uid().to_owned(), deleted);
@@ -179,7 +181,9 @@ impl State {
     /// The bundle that runs next; `is_last`: the only place that requested bundles do not hold is free.
     fn next(&self, is_last: bool) -> Option<&Turn> {
         let automatic_first = is_last && self.waiting.values().any(|turn| turn.collects && turn.automatic);
-        self.waiting.values().min_by_key(|turn| {
+        let requested = self.under_way.values().filter(|automatic| !**automatic).count();
+        let may_begin = |turn: &&Turn| turn.automatic || requested < REQUESTED;
+        self.waiting.values().filter(may_begin).min_by_key(|turn| {
             let last_turn = self.turns.get(&turn.target).filter(|_| !turn.automatic);
             (turn.collects, turn.automatic != automatic_first, last_turn, turn.created, &turn.name, &turn.uid)
         })
@@ -298,14 +302,17 @@ mod tests {
         let names: Vec<String> = (0..UNDER_WAY + 3).map(|n| format!("b{n:04}")).collect();
         for name in &names {
             queue.add(turn(name, false, 1));
+            queue.add(turn(&format!("{name}-auto"), true, 1));
         }
         let mut waits_for_its_store = Vec::new();
-        while let Some((_, mut place)) = begun(&queue) {
+        let mut automatic = 0;
+        while let Some((name, mut place)) = begun(&queue) {
             place.sealed(1);
+            automatic += usize::from(name.ends_with("-auto"));
             waits_for_its_store.push(place);
         }
-        assert_eq!(waits_for_its_store.len(), UNDER_WAY);
+        assert_eq!((waits_for_its_store.len(), automatic), (UNDER_WAY, UNDER_WAY - REQUESTED));
         assert!(queue.ended("uid-of-b0000").is_none());
-        assert_eq!(begun(&queue).map(|(name, _)| name), Some(format!("b{UNDER_WAY:04}")));
+        assert_eq!(begun(&queue).map(|(name, _)| name), Some(format!("b{REQUESTED:04}")));
     }
 }

@@ -12,6 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const MIB: u64 = 1 << 20;
 /// Most bundles that wait before they are sealed: the evidence of each stays in memory.
 const UNSEALED: usize = 10;
+/// The most of them that users requested.
+const UNSEALED_REQUESTED: usize = UNSEALED / 2;
 
 /// The slots of one operator.
 pub(super) struct CollectionSlots {
@@ -28,6 +30,8 @@ pub(super) struct CollectionSlots {
     /// Room of sealed bundles that no run is sending just now, by UID: their files still use it.
     put_by: Mutex<BTreeMap<String, OwnedSemaphorePermit>>,
     unsealed: Arc<Semaphore>,
+    /// Held beside it by a requested bundle.
+    unsealed_requested: Arc<Semaphore>,
 }
 
 /// One bundle's slot; dropping it frees the slot.
@@ -38,7 +42,7 @@ pub(super) struct CollectionSlot {
     /// Held beside `collecting` by a requested bundle.
     requested: Option<OwnedSemaphorePermit>,
     is_automatic: bool,
-    unsealed: Option<OwnedSemaphorePermit>,
+    unsealed: Option<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)>,
 }
 
 /// Into how many shares the spool is divided. A single collection gets half of it: a sealed bundle that waits for its
@@ -67,6 +71,7 @@ impl CollectionSlots {
             each,
             put_by: Mutex::default(),
             unsealed: Arc::new(Semaphore::new(UNSEALED)),
+            unsealed_requested: Arc::new(Semaphore::new(UNSEALED_REQUESTED)),
         }
     }
 
@@ -137,9 +142,16 @@ impl CollectionSlots {
     /// Frees the slot of a collection whose bundle waits unsealed; `bytes` of the spool stay reserved. Returns false,
     /// and changes nothing, if too many bundles wait already.
     pub(super) fn wait(&self, place: &mut CollectionSlot, bytes: u64) -> bool {
-        let Ok(unsealed) = Arc::clone(&self.unsealed).try_acquire_owned() else { return false };
+        let requested = if place.is_automatic {
+            Ok(None)
+        } else {
+            Arc::clone(&self.unsealed_requested).try_acquire_owned().map(Some)
+        };
+        let (Ok(requested), Ok(unsealed)) = (requested, Arc::clone(&self.unsealed).try_acquire_owned()) else {
+            return false;
+        };
         place.sealed(bytes);
-        place.unsealed = Some(unsealed);
+        place.unsealed = Some((unsealed, requested));
         true
     }
 
@@ -239,12 +251,16 @@ mod tests {
         first.sealed(MIB);
         assert_eq!(places.room.available_permits(), 54);
         let mut waiting: Vec<CollectionSlot> = Vec::new();
-        for _ in 0..UNSEALED {
-            let mut place = places.at_once(false).expect("a place");
+        for number in 0..UNSEALED {
+            let mut place = places.at_once(number >= UNSEALED_REQUESTED).expect("a place");
             assert!(places.wait(&mut place, 0));
             waiting.push(place);
+            if waiting.len() == UNSEALED_REQUESTED {
+                let mut requested = places.at_once(false).expect("a place");
+                assert!(!places.wait(&mut requested, 0), "the rest is for automatic bundles");
+            }
         }
-        let mut one_more = places.at_once(false).expect("a place");
+        let mut one_more = places.at_once(true).expect("a place");
         assert!(!places.wait(&mut one_more, 0) && one_more.collecting.is_some(), "too many wait");
         waiting.pop();
         assert!(places.wait(&mut one_more, 0));

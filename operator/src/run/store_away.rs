@@ -5,6 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use debugbundle_crd::{FindingSummary, Reason, Stage};
+use debugbundle_format::StoreFile;
 use debugbundle_redact::UserRules;
 use debugbundle_redact_check::Detector;
 use futures::future::BoxFuture;
@@ -22,6 +23,7 @@ use crate::{
     diagnose::{self, Diagnosis, Finding},
     error::Fault,
     store::Store as _,
+    velero::StoreFailure,
 };
 
 /// Time for reading the files once the store answers.
@@ -59,7 +61,7 @@ impl Engine {
         let (StoreNeed::Required(hooks), Some(location)) = (run.store, found.stores.of_target.clone()) else {
             return Ok(());
         };
-        let Some(why) = read.collection.store_is_away() else { return Ok(()) };
+        let Some((reason, why)) = read.collection.store_is_away() else { return Ok(()) };
         let why = why.to_owned();
         let Some(deadline) = hooks.begin_wait(read.collection.needs()).await else {
             tracing::warn!(why, "Too many bundles wait for a store; this one is sealed without Velero's files");
@@ -71,7 +73,7 @@ impl Engine {
         use_rules(found, read, masking, UserRules::default());
         let key = found.stores.place.as_ref().map_or("", |place| &place.key);
         let backoff = self.backoffs.join(&location, key);
-        let failure = backoff.failed(found.stores.unopened.unwrap_or(Reason::StoreUnreachable), why);
+        let failure = backoff.failed(found.stores.unopened.unwrap_or(reason), why);
         let answers = self.until_it_answers(run, hooks, &location, &backoff, failure, deadline).await?;
         run.tracker.stage(Stage::Collect, "reading Velero's files");
         let room = hooks.end_wait().await?;
@@ -139,9 +141,24 @@ impl Engine {
             Err(error) if error.is_transient() => {
                 Err(destination::of_store(&error).map_message(|message| store.mask(message)))
             }
-            // A refusal is an answer, too: reading the files shows whether they are refused as well.
+            // The answer to a HEAD has no body that says whether the credential is what the store refuses.
+            Err(_) if let Some(why) = not_accepted(run, &store).await => {
+                Err(Fault::Transient { reason: Reason::CredentialInvalid, message: store.mask(&why) })
+            }
+            // Another refusal is an answer, too: reading the files shows whether they are refused as well.
             _ => Ok(store),
         }
+    }
+}
+
+/// Why the store does not accept the location's credential; `None` if it does, or says something else.
+async fn not_accepted(run: &Run<'_>, store: &Destination) -> Option<String> {
+    let target = run.subject.spec.target.as_ref()?;
+    let files = store.files();
+    let opened = tokio::time::timeout(READING, files.open(target.kind, &target.name, StoreFile::Log)).await;
+    match opened {
+        Ok(Err(StoreFailure::NotAccepted { why })) => Some(why),
+        _ => None,
     }
 }
 

@@ -46,6 +46,12 @@ pub enum StoreFailure {
         /// What to do: names bucket, key and action.
         cure: String,
     },
+    /// The store does not accept the location's credential.
+    #[error("{why}")]
+    NotAccepted {
+        /// What it answered; without secrets.
+        why: String,
+    },
     /// The store did not answer, or failed.
     #[error("{why}")]
     Unreachable {

@@ -1,6 +1,8 @@
 //! A store from which the target's files could not be read: nothing is sealed before the store answers or the time is
 //! over, and the cause is published at once. Also absent files that are no fault of a bundle.
 
+use std::time::Duration;
+
 use debugbundle_crd::{DebugBundle, Phase};
 use harness::bundle::spec_about;
 use harness::s3_proxy::{S3Proxy, Seen};
@@ -200,6 +202,36 @@ async fn at_the_deadline_a_bundle_is_sealed_without_veleros_files_and_a_restart_
         let missing = bundle.manifest["missing"].as_array().expect("a list");
         let log = missing.iter().find(|lost| lost["path"] == "velero/restores/r1/restore.log").expect("it is missing");
         assert_eq!((&log["code"], &log["severity"]), (&json!("StoreUnreachable"), &json!("error")), "{log}");
+        spool_is_empty(&operator).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn issue_32_while_the_store_refuses_the_credential_nothing_is_sealed_and_after_the_rotation_the_files_are_there()
+{
+    with_namespace("away-rotated", |context| async move {
+        failed_restore(&context).await.down(false);
+        files_of_r1(&context).await;
+        let root = context.stand.s3.root();
+        write_secret(&context, "rotated", &cloud(&root.access, "the-key-of-yesterday")).await;
+        let spec = json!({"credential": {"name": "rotated", "key": "cloud"}, "config": {"s3Url": context.stand.s3.endpoint()}});
+        context.patch_velero("BackupStorageLocation", "default", json!({"spec": spec})).await;
+        context.allow_secrets(&["rotated"]).await;
+        let operator = Operator::of(&context).ready().await;
+        context.debug_bundle("b", about_r1()).await;
+        let waits = unsealed(&context, "b").await;
+        assert_eq!(waits.status().phase, Some(Phase::Collecting), "{waits:?}");
+        assert_eq!(waits.status().cause.as_deref(), Some(FIRST_CAUSE));
+        write_secret(&context, "rotated", &cloud(&root.access, "another-wrong-key")).await;
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        let still = status(&get(&context, "b").await.expect("it is there"));
+        assert_eq!(still.phase, Some(Phase::Collecting), "another wrong key changes nothing: {still:?}");
+        write_secret(&context, "rotated", &cloud(&root.access, &root.secret)).await;
+        let end = ended(&context, "b").await;
+        assert!(end.stored(), "{end:?}");
+        let bundle = context.download(end.status()).await;
+        assert_eq!(bundle.file("velero/restores/r1/results.json").trim(), RESULTS);
         spool_is_empty(&operator).await;
     })
     .await;

@@ -1,6 +1,7 @@
 //! What the test modules share. No test module imports from another one.
 
 pub mod bundles;
+pub mod chart;
 pub mod collection;
 pub mod download_proxy;
 pub mod flavours;

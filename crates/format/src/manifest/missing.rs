@@ -96,6 +96,8 @@ pub enum MissingCode {
     StoreUnreachable,
     /// The object store refused.
     StoreDenied,
+    /// The object store does not accept the location's credential.
+    CredentialInvalid,
     /// Not what it should be: no gzip, cut gzip, broken JSON.
     Corrupt,
     /// Over its cap.

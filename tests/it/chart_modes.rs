@@ -1,5 +1,5 @@
 //! The modes of the chart: OpenShift, two replicas, workload identity; what helm says of it; and that `deploy/` installs
-//! the same objects. The file above tests what it grants.
+//! the same objects. `chart` tests what it grants.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +8,7 @@ use harness::TestCluster;
 use harness::tools::{self, Tool};
 use serde_json::{Value, json};
 
-use super::{IMAGE, KUBERNETES, NAMESPACE, chart, of_kind, rendered, text};
+use crate::support::chart::{IMAGE, KUBERNETES, NAMESPACE, chart, of_kind, rendered, text};
 
 /// Velero's own namespace by default, which `deploy/` names.
 const VELERO: &str = "velero";
