@@ -21,6 +21,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use crate::diagnose::FindingKind;
+
 /// The media type of the text.
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -136,7 +138,9 @@ impl Default for Inner {
 impl Metrics {
     /// A DebugBundle has ended; `cause` is the id of the finding that is its cause.
     pub fn ended(&self, result: Reason, trigger: Trigger, cause: Option<&str>) {
-        let cause = cause.unwrap_or("none").to_owned();
+        // It may come from a status, which a user with the right can write.
+        let known = |id: &str| FindingKind::ALL.iter().map(|kind| kind.id()).find(|known| *known == id);
+        let cause = cause.map_or("none", |id| known(id).unwrap_or("other")).to_owned();
         let labels =
             [("result", result.as_str().to_owned()), ("trigger", trigger.as_str().to_owned()), ("cause", cause)];
         self.0.bundles.get_or_create(&labels).inc();
@@ -212,6 +216,7 @@ mod tests {
         let metrics = Metrics::default();
         metrics.ended(Reason::Completed, Trigger::Stuck, Some("data-held-up"));
         metrics.ended(Reason::Completed, Trigger::Stuck, Some("data-held-up"));
+        metrics.ended(Reason::Completed, Trigger::Stuck, Some("forged"));
         metrics.stage(Stage::Seal, Duration::from_millis(20));
         metrics.sealed(&[], &BTreeMap::from([("user-1".to_owned(), 2), ("user-7".to_owned(), 3)]), 1);
         metrics.at_each_scrape(|gauges| {
@@ -220,6 +225,7 @@ mod tests {
         let text = metrics.text();
         for line in [
             "debugbundle_bundles_total{result=\"Completed\",trigger=\"Stuck\",cause=\"data-held-up\"} 2",
+            "debugbundle_bundles_total{result=\"Completed\",trigger=\"Stuck\",cause=\"other\"} 1",
             "debugbundle_stage_seconds_count{stage=\"Seal\"} 1",
             "debugbundle_redactions_total{rule=\"user\"} 5",
             "debugbundle_self_check_hits_total 1",

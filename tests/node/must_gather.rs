@@ -1,5 +1,5 @@
 //! The pod that `oc adm must-gather` makes (pkg/cli/admin/mustgather in openshift/oc), and how it copies the result: bash
-//! around the command, with a check of the volume beside it; a container that sleeps; tar out of that one.
+//! around the command, with a check of the volume beside it; a second container that sleeps, and from which tar copies.
 
 use std::time::Duration;
 

@@ -12,7 +12,8 @@ const MOST: usize = 100;
 /// Reads a log line by line.
 #[derive(Clone, Debug, Default)]
 pub struct Hooks {
-    running: Option<Run>,
+    /// Those that began last, one for each pod and phase: hooks of several pods may run at once.
+    running: Vec<Run>,
     failed: Vec<Run>,
 }
 
@@ -26,6 +27,10 @@ struct Run {
     command: String,
     output: String,
     error: String,
+    /// It wrote its output: the command has ended.
+    is_over: bool,
+    /// Another one of the same pod and phase was not over when this one began, so an error may be of either.
+    overlaps: bool,
 }
 
 impl Hooks {
@@ -38,34 +43,25 @@ impl Hooks {
         let text = |key: &str| fields.get(key).unwrap_or_default().to_owned();
         let message = text("msg");
         if message == "running exec hook" {
-            self.running = Some(Run {
-                phase: text("hookPhase"),
-                name: text("hookName"),
-                is_annotation: fields.get("hookSource") == Some("annotation"),
-                pod: pod(&fields),
-                container: text("hookContainer"),
-                command: text("hookCommand"),
-                ..Run::default()
-            });
+            let begun = Run::of(&fields);
+            let before = self.take(&begun.pod, &begun.phase);
+            let overlaps = before.is_some_and(|before| !before.is_over || before.overlaps);
+            self.running.push(Run { overlaps, ..begun });
         } else if let Some(said) = message.strip_prefix("stderr: ").or_else(|| message.strip_prefix("stdout: ")) {
             // Standard error comes second, and says more.
-            if let Some(run) = self.running.as_mut().filter(|_| !said.trim().is_empty()) {
-                said.trim().clone_into(&mut run.output);
+            let of = Run::of(&fields);
+            if let Some(run) = self.running.iter_mut().find(|run| run.pod == of.pod && run.phase == of.phase) {
+                run.is_over |= run.name == of.name && run.command == of.command;
+                if !said.trim().is_empty() {
+                    said.trim().clone_into(&mut run.output);
+                }
             }
         } else if message == "Error executing hook" && self.failed.len() < MOST {
             let error = fields.error().unwrap_or_default().to_owned();
             let is_run = !NOT_RUN.iter().any(|words| error.starts_with(words));
-            let run = self.running.take().filter(|run| is_run && run.phase == text("hookPhase"));
-            let mut run = run.unwrap_or_else(|| Run {
-                phase: text("hookPhase"),
-                is_annotation: fields.get("hookSource") == Some("annotation"),
-                ..Run::default()
-            });
-            if run.pod.is_empty() {
-                run.pod = pod(&fields);
-            }
-            run.error = error;
-            self.failed.push(run);
+            let of = Run::of(&fields);
+            let run = self.take(&of.pod, &of.phase).filter(|run| is_run && !run.overlaps);
+            self.failed.push(Run { error, ..run.unwrap_or(of) });
         } else if message.starts_with("Error running ") && message.ends_with(" hooks for pod") {
             // Since Velero 1.15 only this line names the pod.
             let error = fields.error().unwrap_or_default();
@@ -74,6 +70,12 @@ impl Hooks {
                 run.pod = text("name");
             }
         }
+    }
+
+    /// The hook of this pod and phase that began last.
+    fn take(&mut self, pod: &str, phase: &str) -> Option<Run> {
+        let at = self.running.iter().position(|run| run.pod == pod && run.phase == phase)?;
+        Some(self.running.swap_remove(at))
     }
 
     /// A sentence for each hook that failed, in the order of the log.
@@ -94,6 +96,20 @@ fn pod(fields: &Fields) -> String {
 }
 
 impl Run {
+    /// What a line says of its hook.
+    fn of(fields: &Fields) -> Self {
+        let text = |key: &str| fields.get(key).unwrap_or_default().to_owned();
+        Self {
+            phase: text("hookPhase"),
+            name: text("hookName"),
+            is_annotation: fields.get("hookSource") == Some("annotation"),
+            pod: pod(fields),
+            container: text("hookContainer"),
+            command: text("hookCommand"),
+            ..Self::default()
+        }
+    }
+
     /// `pre hook fsfreeze-pre of pod db-0, container db: [/sbin/fsfreeze] ended with exit code 1: what it wrote`.
     fn words(&self) -> String {
         let mut words = if self.phase.is_empty() { "hook".to_owned() } else { format!("{} hook", self.phase) };
@@ -155,5 +171,24 @@ mod tests {
         ];
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         assert_eq!(failed(&lines), ["post hook h of pod shop/db-0, container db: [\"/load\"] timed out after 30s"]);
+    }
+
+    #[test]
+    fn of_hooks_that_run_at_once_none_gets_the_error_of_another() {
+        let of = |message: &str, pod: &str, more: &str| {
+            format!("level=info msg=\"{message}\" hookPhase=post hookSource=restoreSpec {pod} {more}")
+        };
+        let begin = |pod: &str, name: &str| {
+            of("running exec hook", pod, &format!("hookName={name} hookContainer=c hookCommand=\"[/{name}]\""))
+        };
+        let error = |pod: &str| of("Error executing hook", pod, "error=\"command terminated with exit code 1\"");
+        let (a, b) = ("pod=shop/a", "pod=shop/b");
+        let lines = [begin(a, "load-a"), begin(b, "load-b"), error(a)];
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        assert_eq!(failed(&lines), ["post hook load-a of pod shop/a, container c: [/load-a] ended with exit code 1"]);
+        // Without the pod it is not known whose error it is.
+        let lines = [begin("", "load-a"), begin("", "load-b"), error("")];
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        assert_eq!(failed(&lines), ["post hook: ended with exit code 1"]);
     }
 }

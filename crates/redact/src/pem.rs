@@ -10,7 +10,8 @@ use crate::token::Span;
 pub(super) const RULE: &str = "pem";
 
 /// A line with none of these neither begins nor ends a private key, in plain text or in base64.
-pub(super) const HINTS: &[&str] = &["PRIVATE KEY", "LS0tLS1CRUdJTi", "Private-Lines", "Private-MAC", "Private-Hash"];
+pub(super) const HINTS: &[&str] =
+    &["PRIVATE KEY", "PRIVATE%20KEY", "PRIVATE+KEY", "LS0tLS1CRUdJTi", "Private-Lines", "Private-MAC", "Private-Hash"];
 
 /// Most bytes of a key, and of the lines held back to see whether they are one.
 const LONGEST: usize = 64 << 10;
@@ -28,13 +29,20 @@ const LAST: usize = 8;
 
 static BEGIN: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
-        "-----BEGIN (?i:[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?)-----",
+        // As it is written, encoded for a URL, and of RFC 4716: four dashes and a blank.
+        "-----BEGIN(?: |%20|\\+)(?i:(?:[A-Z0-9 +]|%20){0,40}PRIVATE(?: |%20|\\+)KEY(?:(?: |%20|\\+)BLOCK)?)-----",
+        "|---- BEGIN (?i:[A-Z0-9 ]{0,40}PRIVATE KEY) ----",
         // Of PuTTY; the lines above it are public.
         "|(?i:Private-Lines: ?[0-9]{1,4})",
     ))
 });
-static END: LazyLock<Regex> =
-    LazyLock::new(|| pattern("-----END (?i:[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?)-----|(?i:Private-(?:MAC|Hash): ?)"));
+static END: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
+        "-----END(?: |%20|\\+)(?i:(?:[A-Z0-9 +]|%20){0,40}PRIVATE(?: |%20|\\+)KEY(?:(?: |%20|\\+)BLOCK)?)-----",
+        "|---- END (?i:[A-Z0-9 ]{0,40}PRIVATE KEY) ----",
+        "|(?i:Private-(?:MAC|Hash): ?)",
+    ))
+});
 /// A checksum of PuTTY's, by which guesses of a passphrase can be tested.
 static CHECKSUM: LazyLock<Regex> = LazyLock::new(|| pattern("(?i:Private-(?:MAC|Hash): ?)([0-9A-Fa-f]{16,})"));
 /// The text between the two on one line: digits, escaped or encoded line ends, headers.
@@ -89,6 +97,8 @@ pub(super) fn find(line: &[u8], spans: &mut Vec<Span>) {
         // Do not start in the middle of an escape such as `\u0000`.
         let from = from - line[used..from].iter().rev().take_while(|byte| **byte == b'\\').count();
         mask(line, from..end.start, spans);
+        // Lines that were joined with blanks, and whose BEGIN was cut away.
+        spans.extend(stray(line, used..from, false).into_iter().map(|digits| span(line, digits)));
     }
     for hit in ENCODED.find_iter(line) {
         let text = crate::encoded::decoded(hit.as_bytes()).unwrap_or_default();

@@ -21,8 +21,8 @@ impl Surplus {
     }
 }
 
-/// The oldest automatic DebugBundles beyond either limit. `seen`: all DebugBundles. `ours`: UIDs of those that the operator
-/// created, because a user may copy their labels.
+/// The oldest automatic DebugBundles beyond either limit. `seen` contains all DebugBundles. `ours` contains the UIDs of
+/// the automatic ones; their labels do not count, because a user may copy them.
 pub(super) fn beyond<'a>(
     seen: impl IntoIterator<Item = &'a Observed>,
     ours: &BTreeSet<String>,

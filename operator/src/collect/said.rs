@@ -81,8 +81,8 @@ fn find<'a>(entries: &'a [Entry], path: &str) -> Option<&'a Segment> {
 fn has_failed_hooks(collected: &Collected) -> bool {
     let evidence = &collected.evidence;
     let counted = evidence.target.as_ref().and_then(|target| target["status"]["hookStatus"]["hooksFailed"].as_u64());
-    let told = evidence.results.iter().flat_map(|results| &results.errors.texts);
-    counted.is_some_and(|failed| failed > 0) || told.into_iter().any(|text| text.contains("hook"))
+    let errors = evidence.results.iter().flat_map(|results| &results.errors.texts);
+    counted.is_some_and(|failed| failed > 0) || errors.into_iter().any(|text| text.contains("hook"))
 }
 
 /// Passes on the lines of a file, as far as it can be read. Of a longer line the beginning is passed on.

@@ -91,7 +91,7 @@ pub(super) fn ended(target: &Value, view: &View<'_>) -> Vec<Need> {
     let needs = pods.filter_map(|pod| {
         let id = Id::of(pod);
         if pod["status"]["phase"] == "Failed" {
-            // When it failed is not told: it may have been before.
+            // The status does not say when the pod failed; it may have failed earlier.
             let is_older = time(&pod["status"]["startTime"]).is_none_or(|started| started <= over);
             return is_older.then(|| Need { is_by_time: true, ..Need::see(id) });
         }

@@ -161,3 +161,47 @@ fn sec_x55_issue_32_what_looks_a_little_like_a_line_of_a_key_stays_in_an_object(
         }
     }
 }
+
+#[test]
+fn issue_32_a_key_whose_begin_was_cut_away_is_masked_also_when_its_lines_are_joined() {
+    for (name, key) in keys() {
+        let (head, rest) = key.split_once('\n').expect("lines");
+        assert!(head.contains("BEGIN") || name.starts_with("PuTTY"), "{head}");
+        for joined in [rest.replace('\n', " "), rest.replace('\n', "  "), rest.replace('\n', "\", \"")] {
+            let text = format!("PodVolumeRestore r1-x is Failed: the plugin said: {joined}");
+            let masked = redactor(&[], &[]).sentence(&text);
+            for line in body(&key).iter().filter(|line| line.len() >= 32) {
+                assert!(!masked.contains(*line), "{name}: {masked}");
+            }
+            let mac = rest.lines().find_map(|line| line.strip_prefix("Private-MAC: "));
+            assert!(mac.is_none_or(|mac| !masked.contains(mac)), "{name}: {masked}");
+            assert!(masked.starts_with("PodVolumeRestore r1-x is Failed: the plugin said: "), "{name}: {masked}");
+        }
+    }
+}
+
+#[test]
+fn issue_32_a_key_encoded_for_a_url_and_one_of_rfc_4716_are_masked() {
+    let key = Seed(22).pem("RSA PRIVATE KEY", 5);
+    let lines: Vec<&str> = body(&key);
+    let encoded = |blank: &str| {
+        let text = key.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D").replace('\n', "%0A");
+        text.replace(' ', blank)
+    };
+    let ssh = format!(
+        "---- {0} SSH2 ENCRYPTED PRIVATE KEY ----\nComment: \"of bob\"\n{1}\n---- {2} SSH2 ENCRYPTED PRIVATE KEY ----",
+        "BEGIN",
+        lines.join("\n"),
+        "END"
+    );
+    for text in
+        [format!("GET /x?key={}", encoded("%20")), format!("key={}", encoded("+")), ssh.clone(), ssh.replace('\n', " ")]
+    {
+        let masked = redactor(&[], &[]).text(&text);
+        for line in &lines {
+            for part in [(*line).to_owned(), line.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D")] {
+                assert!(!masked.contains(&part), "{masked}");
+            }
+        }
+    }
+}
