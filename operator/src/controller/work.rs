@@ -27,6 +27,8 @@ use crate::{
     status::{StatusBuilder, what_was_lost},
 };
 
+/// How long a bundle waits until it is on record.
+const RECORDING: Duration = Duration::from_secs(5);
 /// How often progress is written while something moves.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
@@ -189,6 +191,7 @@ async fn work(
     let outcome = packed.outcome();
     let findings = packed.findings.clone();
     mine.update(ctx.now(), |fold| fold.found(packed.cause.as_deref(), findings.clone()).uploading(&outcome)).await?;
+    record(&mine.seen().await, ctx).await;
     // Only now: while status says Collecting, the bundle counts against the concurrent collections.
     place.sealed(packed.sealed().bytes);
     super::start_waiting(ctx);
@@ -204,6 +207,19 @@ async fn work(
     crash::point("stored");
 
     publish(mine, &bundle, &packed, &destination, ctx).await
+}
+
+/// Records the announced object before it is sent: if this process is killed, and the DebugBundle is deleted while no
+/// operator watches, only the record tells a sweep that the object may go. Without an answer the bundle is sent all the
+/// same, and the record is written later.
+async fn record(announced: &DebugBundle, ctx: &Context) {
+    ctx.record.seen(announced);
+    let Ok(installation) = ctx.engine.installation() else { return };
+    match tokio::time::timeout(RECORDING, ctx.record.sync(installation.as_str())).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "The record of stored bundles was not written yet"),
+        Err(_) => tracing::debug!("The record of stored bundles was not written in time"),
+    }
 }
 
 #[allow(clippy::too_many_arguments, reason = "each is one thing the collection needs")]
