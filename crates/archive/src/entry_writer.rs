@@ -51,6 +51,14 @@ impl EntryWriter {
         Self { path, lines, body, observer: None, failed: false }
     }
 
+    /// For JSON, of which a line may begin at any value: it stays JSON whatever the user's rules match. Call it before the
+    /// first byte.
+    #[must_use]
+    pub fn json(mut self) -> Self {
+        self.lines = self.lines.json();
+        self
+    }
+
     /// Keeps at most this many bytes (at least 1 KiB): a quarter from the head, the rest from the tail, cut at line
     /// ends, with a marker line between. Call it before the first byte.
     #[must_use]

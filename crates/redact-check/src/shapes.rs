@@ -82,7 +82,10 @@ pub(super) static SHAPES: &[SecretShape] = &[
     ),
     shape("check-azure-key", &["accountkey=", "sharedaccesskey=", "sharedaccesssignature="], azure),
     shape("check-jwt", &["eyJ"], jwt),
-    key(&["PRIVATE KEY-----", "PRIVATE KEY BLOCK-----"], private_key),
+    key(
+        &["PRIVATE KEY-----", "PRIVATE KEY BLOCK-----", "PRIVATE%20KEY-----", "PRIVATE+KEY-----", "PRIVATE KEY ----"],
+        private_key,
+    ),
     key(&["LS0tLS1CRUdJTi"], encoded_private_key),
     key(&["Private-Lines: "], |around| line_of_key(around, around.after())),
     shape("check-vendor-token", &["ghp_", "gho_", "ghu_", "ghs_", "ghr_"], |a| plain(a, 36, 36, b"")),
@@ -202,25 +205,39 @@ fn jwt(around: Around<'_>) -> Option<Range<usize>> {
     (long >= 2).then_some(around.at..end)
 }
 
-/// The first base64 of a key after its BEGIN line, if it is present and unmasked.
+/// The first base64 of a key after its BEGIN line, or in front of its END line, if it is present and unmasked.
 fn private_key(around: Around<'_>) -> Option<Range<usize>> {
-    let line = &around.text[around.at.saturating_sub(48)..around.at];
-    let begin = memmem::rfind(line, b"-----BEGIN ")?;
+    let front = &around.text[..around.at];
+    let marks = [(&b"---BEGIN "[..], true), (b"---- BEGIN ", true), (b"---BEGIN%20", true), (b"---BEGIN+", true)];
+    let ends = [(&b"---END "[..], false), (b"---- END ", false), (b"---END%20", false), (b"---END+", false)];
+    let from = front.len().saturating_sub(48);
+    let last = marks
+        .into_iter()
+        .chain(ends)
+        .filter_map(|(mark, begins)| Some((from + memmem::rfind(&front[from..], mark)?, mark.len(), begins)));
+    let (at, mark, begins) = last.max()?;
     // The words of a label (RFC 7468) and nothing else: a token in its place is no key's beginning.
-    let label = &line[begin + b"-----BEGIN ".len()..];
-    if !label.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b' ') {
+    let label = &front[at + mark..];
+    if !label.iter().all(|byte| byte.is_ascii_alphanumeric() || b" %+".contains(byte)) {
         return None;
     }
-    line_of_key(around, around.after())
+    if begins {
+        return line_of_key(around, around.after());
+    }
+    // The first line behind another border, or behind what redaction has masked.
+    let border = memmem::rfind(&front[..at], b"----").max(memchr::memrchr(BLANK, &front[..at]));
+    line_of_key(around, border.map_or(0, |border| border + 1)).filter(|line| line.end <= at)
 }
 
 /// The next line of a key, close behind its first line or another one.
 fn line_of_key(around: Around<'_>, mut from: usize) -> Option<Range<usize>> {
     let body = &around.text[from..(from + NEXT_LINE).min(around.text.len())];
-    let stop = memmem::find(body, b"-----").into_iter().chain(memchr::memchr(BLANK, body)).min().unwrap_or(body.len());
+    let stop = memmem::find(body, b"----").into_iter().chain(memchr::memchr(BLANK, body)).min().unwrap_or(body.len());
     let stop = from + stop;
     while from < stop {
-        let end = around.run(from, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/')).min(stop);
+        // `%2B`, `%2F`: encoded for a URL.
+        let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'%');
+        let end = around.run(from, is_digit).min(stop);
         if end - from >= 40 && words::looks_random(&around.text[from..end]) {
             return Some(from..end);
         }

@@ -222,6 +222,36 @@ fn sec_x51_a_private_key_is_found_whole_joined_and_by_any_line() {
 }
 
 #[test]
+fn issue_32_a_key_without_its_begin_and_one_encoded_for_a_url_are_found() {
+    let detector = Detector::new([]);
+    let lines = |seed| pem(seed).lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
+    for seed in 0..50 {
+        let rest = lines(seed);
+        let key = pem(seed).replace('+', "%2B").replace('/', "%2F").replace('\n', "%0A");
+        let ssh =
+            format!("---- {0} SSH2 ENCRYPTED PRIVATE KEY ----\n{1}\n", "BEGIN", rest[..rest.len() - 1].join("\n"));
+        for text in [
+            rest.join("\n"),
+            rest.join(" "),
+            format!("2026-01-01T00:00:00.000000001Z {}", rest.join("\n2026-01-01T00:00:00.000000001Z ")),
+            key.replace(' ', "%20"),
+            key.replace(' ', "+"),
+            ssh,
+        ] {
+            assert!(detector.alarm(&text).is_some(), "{text}");
+        }
+    }
+    let end = format!("-----END {} KEY-----", "PRIVATE");
+    for text in [
+        format!("no {end} behind Secret/WebServerCertificateStoreNumber12ForTheTeamAlpha {end}"),
+        format!("{}\n{end}", pem(3).replace("PRIVATE", "PUBLIC")),
+        format!("[REDACTED:pem:0a1b2c3d]\n[REDACTED:pem:0a1b2c3d]\n{end}"),
+    ] {
+        assert_eq!(detector.alarm(&text), None, "{text}");
+    }
+}
+
+#[test]
 fn sec_x51_a_short_value_counts_behind_a_name_alone() {
     let detector = Detector::new([("known-word", "velero")]);
     for text in ["password=velero", "\"secretKey\": \"velero\"", "RESTIC_PASSWORD=velero cmd", "token: 'velero'"] {

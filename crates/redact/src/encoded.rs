@@ -1,11 +1,14 @@
-//! Runs of base64 whose text, decoded once or twice, contains something that a rule hits: the whole run is masked.
+//! Runs of base64 that are a line of a key, or whose text, decoded once or twice, contains something that a rule hits: the whole run is masked.
 //! `exact` finds known values within base64 without decoding.
 
 use std::ops::Range;
 
 use base64::{Engine as _, alphabet, engine};
 
-use crate::base64_runs::{self, Runs};
+use crate::{
+    base64_runs::{self, Runs},
+    pem,
+};
 
 pub(super) const RULE: &str = "base64";
 
@@ -36,9 +39,11 @@ const SEXTET: [u8; 256] = {
     table
 };
 
-/// A run of base64 digits that may hold text.
+/// A run of base64 digits that may hold text, or that is a line of a key.
 pub(super) struct Run {
     pub(super) at: Range<usize>,
+    /// The digits of a line of a key, without the letter of an escape in front of them.
+    pub(super) key: Option<Range<usize>>,
     /// Where text may begin: at the first digit, or behind other letters and digits glued to the run.
     begins: [Option<usize>; ALIGNMENTS],
 }
@@ -50,14 +55,19 @@ impl Run {
     }
 }
 
-/// The next run at or behind `from` that may be base64 of text.
+/// The next run at or behind `from` that may be base64 of text, or that is a line of a key.
 pub(super) fn next(text: &[u8], from: usize) -> Option<Run> {
     for Range { start, end } in Runs::new(text, from) {
         let padding = text[end..].iter().take(2).take_while(|b| **b == b'=').count();
         if end - start + padding >= SHORTEST {
             let begins = begins(text, start..end);
-            if begins.iter().any(Option::is_some) {
-                return Some(Run { at: start..end + padding, begins });
+            let escaped = start > 0 && text[start - 1] == b'\\' && matches!(text[start], b'n' | b'r' | b't');
+            let digits = start + usize::from(escaped)..end + padding;
+            let is_key = pem::is_key_line(text, digits.clone())
+                && (0..ALIGNMENTS).all(|offset| first_words(&text[digits.start + offset..end]).is_none());
+            let key = is_key.then_some(digits);
+            if key.is_some() || begins.iter().any(Option::is_some) {
+                return Some(Run { at: start..end + padding, key, begins });
             }
         }
     }

@@ -47,8 +47,19 @@ pub(super) struct LineHints {
     pub(super) urls: Vec<Range<usize>>,
     /// One bit for each row of [`shapes::TABLE`].
     pub(super) shapes: u64,
-    /// The line is known to have no base64.
-    pub(super) no_base64: bool,
+    pub(super) base64: Base64,
+}
+
+/// What is known of the runs of base64 in a line.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Base64 {
+    /// There may be some.
+    #[default]
+    Any,
+    /// There are none.
+    None,
+    /// There may be some, of a certificate or a public key that began on an earlier line.
+    Public,
 }
 
 impl Hints {

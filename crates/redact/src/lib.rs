@@ -15,6 +15,7 @@ mod inline_collections;
 mod inline_secrets;
 mod json;
 mod json_lines;
+mod json_texts;
 mod lines;
 mod location_config;
 mod multiline;
@@ -49,7 +50,7 @@ pub use user::{RuleError, UserRules};
 pub use writer::{LineRedactor, RedactWriter};
 
 use exact::Exact;
-use hints::{Hints, LineHints};
+use hints::{Base64, Hints, LineHints};
 use lines::Lines;
 use presigned::Presigned;
 use token::{Span, Tally};
@@ -87,6 +88,8 @@ impl std::fmt::Debug for Redactor {
 pub enum Rules {
     /// All.
     All,
+    /// All; the user's rules mask texts and numbers of JSON and leave its syntax.
+    AllInJson,
     /// Without the user's rules, which may match the syntax of JSON or the operator's own words.
     BuiltIn,
 }
@@ -234,8 +237,10 @@ impl Redactor {
             return binary_lines::all(line);
         }
         self.built_in(line, found, DECODINGS, &mut spans);
-        if rules == Rules::All {
-            self.user.find(line, &mut spans);
+        if rules != Rules::BuiltIn {
+            let mut hits = Vec::new();
+            self.user.find(line, &mut hits);
+            spans.extend(if rules == Rules::AllInJson { json_texts::within(line, hits) } else { hits });
         }
         self.settled(line, spans)
     }
@@ -269,16 +274,23 @@ impl Redactor {
         if named && json::may_hold(text) {
             json::find(text, spans);
         }
-        if decodings > 0 && !found.no_base64 {
-            self.within_base64(text, decodings, spans);
+        if decodings > 0 && found.base64 != Base64::None {
+            self.within_base64(text, found.base64 == Base64::Public, decodings, spans);
         }
     }
 
-    /// Masks runs of base64 whose text a rule hits. A hit on the whole text gets the token of the plain value.
-    fn within_base64(&self, text: &[u8], decodings: usize, spans: &mut Vec<Span>) {
+    /// Masks lines of keys, and runs of base64 whose text a rule hits. A hit on the whole text gets the token of the
+    /// plain value. `public`: the text goes on with a certificate or a public key.
+    fn within_base64(&self, text: &[u8], public: bool, decodings: usize, spans: &mut Vec<Span>) {
         let mut from = 0;
         while let Some(run) = encoded::next(text, from) {
             from = run.at.end;
+            if let Some(line) = run.key.clone().filter(|line| !pem::is_public(text, line.start, public)) {
+                let last = pem::last_behind(text, line.end);
+                from = last.as_ref().map_or(from, |last| last.end);
+                spans.extend([Some(line), last].into_iter().flatten().map(|digits| pem::span(text, digits)));
+                continue;
+            }
             for decoded in run.texts(text) {
                 let mut inner = Vec::new();
                 self.built_in(&decoded, &self.hints.of(&decoded), decodings - 1, &mut inner);

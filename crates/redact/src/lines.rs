@@ -6,7 +6,7 @@ use std::io;
 use crate::{
     LOOK_AHEAD, MAX_LINE, Redactor, Rules,
     candidates::Ahead,
-    hints::LineHints,
+    hints::{Base64, LineHints},
     multiline,
     pem::{self, PemVerdict},
     token::{LONG, Span, Tally, long_line},
@@ -138,7 +138,7 @@ impl Redactor {
         out: &mut Out<'_>,
     ) -> io::Result<()> {
         let mut ahead = Ahead::default();
-        let each = rules == Rules::All && !self.user.is_empty();
+        let each = rules != Rules::BuiltIn && !self.user.is_empty();
         let mut at = 0;
         while at < block.len() {
             let watched = state.pem.watches() || state.spread.watches();
@@ -153,8 +153,10 @@ impl Redactor {
             }
             let line = &block[start..end];
             let mut found = ahead.of(&self.hints, block, start..start + without_end(line).len());
-            found.no_base64 = !ahead.has_run(block, start..end);
-            self.line(line, &found, rules, state, tally, out)?;
+            if !ahead.has_run(block, start..end) {
+                found.base64 = Base64::None;
+            }
+            self.line(line, found, rules, state, tally, out)?;
             at = end;
         }
         Ok(())
@@ -164,7 +166,7 @@ impl Redactor {
     fn line(
         &self,
         line: &[u8],
-        found: &LineHints,
+        mut found: LineHints,
         rules: Rules,
         state: &mut State,
         tally: &mut Tally,
@@ -177,18 +179,25 @@ impl Redactor {
         let text = without_end(line);
         let mut more: Vec<Span> = state.spread.next(text).into_iter().collect();
         match verdict {
-            PemVerdict::Release { held, key } => {
+            PemVerdict::Release { held, key, public } => {
                 for line in held.split_inclusive(|b| *b == b'\n') {
                     let text = without_end(line);
                     let key = key.then(|| pem::span(text, pem::digits(line)));
-                    self.judged(line, self.spans(text, rules), key.into_iter().collect(), tally, out)?;
+                    let base64 = if public { Base64::Public } else { Base64::Any };
+                    let spans = self.spans_of(text, &LineHints { base64, ..self.hints.of(text) }, rules);
+                    self.judged(line, spans, key.into_iter().collect(), tally, out)?;
                 }
             }
             PemVerdict::Key(digits) => more.push(pem::span(text, digits)),
             PemVerdict::Plain | PemVerdict::Held => {}
         }
-        self.judged(line, self.spans_of(text, found, rules), more, tally, out)?;
-        state.pem.after(line);
+        if state.pem.is_public() && found.base64 == Base64::Any {
+            found.base64 = Base64::Public;
+        }
+        let spans = self.spans_of(text, &found, rules);
+        let whole = spans.iter().any(|span| pem::is_whole_line(text, span));
+        self.judged(line, spans, more, tally, out)?;
+        state.pem.after(line, whole);
         Ok(())
     }
 

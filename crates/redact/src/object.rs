@@ -103,7 +103,7 @@ impl Cleaner<'_> {
         for item in items {
             let Value::String(text) = item else { continue };
             let verdict = state.next(text.as_bytes());
-            state.after(text.as_bytes());
+            state.after(text.as_bytes(), pem::is_line(text));
             if let PemVerdict::Key(digits) = verdict
                 && self.by.has(pem::RULE)
             {

@@ -29,6 +29,12 @@ impl<R: Deref<Target = Redactor>> LineRedactor<R> {
         Self { redactor, lines: Lines::new(rules), tally: Tally::default() }
     }
 
+    /// The same with the rules for JSON, before the first byte.
+    #[must_use]
+    pub fn json(self) -> Self {
+        Self { lines: Lines::new(Rules::AllInJson), ..self }
+    }
+
     /// Takes bytes and passes each block of whole redacted lines to `out`.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ pub(super) struct LazyEntry {
     path: BundlePath,
     limit: Option<u64>,
     tail_only: bool,
+    json: bool,
     writer: Option<EntryWriter>,
     /// Bytes written, before redaction.
     pub taken: u64,
@@ -31,12 +32,17 @@ pub(super) struct LazyEntry {
 
 impl LazyEntry {
     pub(super) fn new(context: &EntryContext, path: BundlePath, limit: Option<u64>) -> Self {
-        Self { context: context.clone(), path, limit, tail_only: false, writer: None, taken: 0 }
+        Self { context: context.clone(), path, limit, tail_only: false, json: false, writer: None, taken: 0 }
     }
 
     /// If the entry exceeds its limit, only its end is kept.
     pub(super) fn tail_only(self, tail_only: bool) -> Self {
         Self { tail_only, ..self }
+    }
+
+    /// It is JSON, and stays so.
+    pub(super) fn json(self, json: bool) -> Self {
+        Self { json, ..self }
     }
 
     /// Forgets what was written.
@@ -61,9 +67,10 @@ impl LazyEntry {
     }
 
     fn writer(&mut self) -> &mut EntryWriter {
-        let Self { context, path, limit, tail_only, writer, .. } = self;
+        let Self { context, path, limit, tail_only, json, writer, .. } = self;
         writer.get_or_insert_with(|| {
             let fresh = EntryWriter::new(path.clone(), context.redactor.clone(), context.spool.clone());
+            let fresh = if *json { fresh.json() } else { fresh };
             match limit {
                 Some(limit) if *tail_only => fresh.tail(*limit),
                 Some(limit) => fresh.limited(*limit),

@@ -118,6 +118,8 @@ impl Writer {
             return Ok(());
         }
         let wanted = self.work.relevant.wants(&self.kind, &object);
+        let phase = object.pointer("/status/phase").and_then(Value::as_str).filter(|phase| is_phase(phase));
+        let phase = phase.map(str::to_owned);
         let kept = match self.kind.plural.as_str() {
             "configmaps" if self.work.config_maps.of(&object) => self.entry.config_map(&mut object),
             _ => self.entry.object(&mut object),
@@ -125,6 +127,14 @@ impl Writer {
         if !kept {
             self.refused += 1;
             return Ok(());
+        }
+        // A user's rule may match these words; without them nobody knows what the object is.
+        if let Some(fields) = object.as_object_mut() {
+            fields.insert("apiVersion".to_owned(), Value::from(self.kind.api_version()));
+            fields.insert("kind".to_owned(), Value::from(self.kind.kind.as_str()));
+        }
+        if let (Some(to), Some(phase)) = (object.pointer_mut("/status/phase"), phase) {
+            *to = Value::String(phase);
         }
         let before = self.entry.taken;
         {
@@ -166,6 +176,13 @@ fn typed(kind: &ApiKind, object: Value) -> Value {
         }
     }
     Value::Object(typed)
+}
+
+/// Whether it is one of the words that Velero and Kubernetes use for phases: letters, the first one a capital.
+fn is_phase(text: &str) -> bool {
+    text.len() < 64
+        && text.starts_with(|first: char| first.is_ascii_uppercase())
+        && text.bytes().all(|byte| byte.is_ascii_alphabetic())
 }
 
 /// Removes bulk without value: who set which field, and the images on a node.

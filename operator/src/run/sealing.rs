@@ -23,6 +23,7 @@ use debugbundle_redact::Redactor;
 use debugbundle_redact_check::{CheckError, Clean, Detector, Hit, Mender, Taken};
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{
     Packed, Subject,
@@ -187,7 +188,10 @@ impl Sealing {
         for text in head.of_others() {
             *text = self.redactor.text(text);
         }
-        self.redactor.object(&mut head.request);
+        self.own.object(&mut head.request);
+        for text in names(&mut head.request) {
+            *text = self.redactor.text(text);
+        }
         packed.missing += i64::try_from(withheld).unwrap_or(i64::MAX);
         if withheld > 0 {
             head.outcome = Outcome::PartiallyFailed;
@@ -352,6 +356,23 @@ fn own_texts(subject: &Subject, telling: &OwnFiles, by: &Redactor) -> Vec<(Bundl
         all.push((BundlePath::new([LOG]), found.log.clone()));
     }
     all
+}
+
+/// The names in a spec. Its other texts are durations, sizes and words of the operator's own.
+fn names(spec: &mut Value) -> impl Iterator<Item = &mut String> {
+    let Value::Object(fields) = spec else { return Vec::new().into_iter() };
+    let mut names = Vec::new();
+    for (field, value) in fields {
+        match (field.as_str(), value) {
+            ("target", Value::Object(target)) => names.extend(target.get_mut("name")),
+            ("namespaces", Value::Array(all)) => names.extend(all),
+            ("storageLocation", name) => names.push(name),
+            _ => {}
+        }
+    }
+    let texts: Vec<&mut String> =
+        names.into_iter().filter_map(|name| if let Value::String(text) = name { Some(text) } else { None }).collect();
+    texts.into_iter()
 }
 
 fn pretty<T: Serialize>(list: &[T]) -> Vec<u8> {

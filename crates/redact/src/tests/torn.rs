@@ -205,3 +205,71 @@ fn issue_32_a_key_encoded_for_a_url_and_one_of_rfc_4716_are_masked() {
         }
     }
 }
+
+#[test]
+fn issue_32_lines_of_a_key_are_masked_wherever_they_stand_and_whatever_stands_between_them() {
+    type Frame = fn(&str) -> String;
+    let frames: [(&str, Frame); 6] = [
+        ("plain", |line| line.to_owned()),
+        ("time", |line| format!("2026-11-25T04:42:09.123456789Z {line}")),
+        ("text", |line| format!("time=\"2026-11-25T04:42:09Z\" level=info msg=\"{line}\" restore=velero/r1")),
+        ("last", |line| format!("time=\"2026-11-25T04:42:09Z\" level=info msg=\"{line}\"")),
+        ("json", |line| format!("{{\"level\":\"info\",\"msg\":\"{line}\",\"time\":\"2026-11-25T04:42:09Z\"}}")),
+        ("yaml", |line| format!("      {line}")),
+    ];
+    let other = "level=info msg=\"starting the plugin\" cmd=/plugins/velero-plugin-for-aws";
+    for (name, key) in keys() {
+        let lines: Vec<&str> = key.lines().collect();
+        for (frame, write) in frames {
+            for (how, begin, between) in [("cut", 1, false), ("cut and mixed", 1, true), ("mixed", 0, true)] {
+                let mut log: Vec<String> = vec![other.to_owned(); 3];
+                for line in &lines[begin..] {
+                    log.push(write(line));
+                    log.extend(between.then(|| other.to_owned()));
+                }
+                log.push(other.to_owned());
+                let log = log.join("\n");
+                let out = redactor(&[], &[]).text(&log);
+                for line in body(&key) {
+                    let short = line.len() < 64 && (frame == "text" || frame == "json");
+                    assert!(short || !out.contains(line), "{name}, {frame}, {how}: {line} in {out}");
+                }
+                assert_eq!(out.matches(other).count(), log.matches(other).count(), "{name}, {frame}, {how}");
+            }
+        }
+        for joined in [lines[1..].join("\\n"), lines[1..].join(" "), lines[1..].join("\\\\n")] {
+            let out = redactor(&[], &[]).sentence(&format!("the hook said: {joined}"));
+            assert!(body(&key).iter().all(|line| !out.contains(line)), "{name}: {out}");
+        }
+    }
+}
+
+#[test]
+fn issue_32_what_is_public_and_the_ids_of_requests_stay() {
+    let mut seed = Seed(23);
+    let by = redactor(&[], &[]);
+    for label in ["CERTIFICATE", "PUBLIC KEY", "CERTIFICATE REQUEST", "X509 CRL"] {
+        let block = seed.pem(label, 5);
+        let indented = format!("2026-11-25T04:42:09.1Z {}", block.replace('\n', "\n2026-11-25T04:42:09.1Z "));
+        for text in
+            [block.clone(), format!("a\n{block}\nb"), block.replace('\n', "\\n"), block.replace('\n', " "), indented]
+        {
+            assert_eq!(by.text(&text), text);
+            assert_eq!(by.text(&format!("{text}\n{text}")), format!("{text}\n{text}"));
+        }
+        // A key behind it does not belong to it.
+        let line = seed.of(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+/", 64);
+        for gap in ["\nthen: ", " then: ", "\n\n"] {
+            assert!(!by.text(&format!("{block}{gap}{line}\n")).contains(&line), "{label}");
+        }
+    }
+    let id = seed.of(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+/", 76);
+    for text in [
+        format!("https response error StatusCode: 403, RequestID: 7Z8, HostID: {id}, api error AccessDenied"),
+        format!("x-amz-id-2: {id}"),
+        format!("<HostId>{id}</HostId> host id: {id} \"hostId\": \"{id}\""),
+    ] {
+        assert_eq!(by.text(&text), text.clone());
+    }
+    assert!(!by.text(&format!("invalid {id}")).contains(&id));
+}

@@ -598,6 +598,9 @@ fn issue_32_a_rule_that_matches_everything_leaves_the_operators_words_and_a_mani
     assert!(entries.iter().any(|entry| entry["source"]["kind"] == "PodLog"), "{entries:#?}");
     assert_eq!(manifest["missing"][0]["code"], "ApiError");
     assert!(manifest["findings"]["cause"].as_str().is_some_and(|cause| cause.starts_with("Restore r1 is Failed: [")));
+    let request = &manifest["request"];
+    assert_eq!((&request["target"]["kind"], &request["timeout"]), (&"Restore".into(), &"15m".into()), "{request}");
+    assert!(request["target"]["name"].as_str().is_some_and(|name| name.starts_with("[REDACTED:user-0:")), "{request}");
     let view: Result<ManifestView, _> = serde_json::from_value(manifest);
     assert!(view.is_ok(), "{view:?}");
     assert!(files["summary.md"].contains("treat the bundle as confidential"), "{}", files["summary.md"]);
