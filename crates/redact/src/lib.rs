@@ -285,12 +285,7 @@ impl Redactor {
         let mut from = 0;
         while let Some(run) = encoded::next(text, from) {
             from = run.at.end;
-            if let Some(line) = run.key.clone().filter(|line| !pem::is_public(text, line.start, public)) {
-                let last = pem::last_behind(text, line.end);
-                from = last.as_ref().map_or(from, |last| last.end);
-                spans.extend([Some(line), last].into_iter().flatten().map(|digits| pem::span(text, digits)));
-                continue;
-            }
+            let before = spans.len();
             for decoded in run.texts(text) {
                 let mut inner = Vec::new();
                 self.built_in(&decoded, &self.hints.of(&decoded), decodings - 1, &mut inner);
@@ -301,6 +296,13 @@ impl Redactor {
                     spans.push(Span::new(run.at.clone(), encoded::RULE, value));
                     break;
                 }
+            }
+            // A text in which nothing was found is none.
+            let key = run.key.clone().filter(|line| spans.len() == before && !pem::is_public(text, line.start, public));
+            if let Some(line) = key {
+                let last = pem::last_behind(text, line.end);
+                from = last.as_ref().map_or(from, |last| last.end);
+                spans.extend([Some(line), last].into_iter().flatten().map(|digits| pem::span(text, digits)));
             }
         }
     }
