@@ -3,6 +3,8 @@
 
 use debugbundle_crd::Reason;
 
+use crate::probe_step::ProbeStep;
+
 /// Why a run did not reach its end.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Fault {
@@ -15,16 +17,20 @@ pub enum Fault {
     /// A person has to change something first: reported in status, not tried again.
     #[error("{message}")]
     Terminal {
-        /// The reason for conditions and Events.
+        /// The reason for conditions, Events and metrics.
         reason: Reason,
+        /// The step on the way to the store that failed, if it is one.
+        step: Option<ProbeStep>,
         /// The message for people.
         message: String,
     },
     /// It may go away by itself: tried again, at growing intervals.
     #[error("{message}")]
     Transient {
-        /// The reason for conditions and Events.
+        /// The reason for conditions, Events and metrics.
         reason: Reason,
+        /// The step on the way to the store that failed, if it is one.
+        step: Option<ProbeStep>,
         /// The message for people.
         message: String,
     },
@@ -33,21 +39,35 @@ pub enum Fault {
 impl Fault {
     /// A failure that only a person can mend.
     pub fn terminal(reason: Reason, message: impl Into<String>) -> Self {
-        Self::Terminal { reason, message: message.into() }
+        Self::Terminal { reason, step: None, message: message.into() }
+    }
+
+    /// A failure that may go away by itself.
+    pub fn transient(reason: Reason, message: impl Into<String>) -> Self {
+        Self::Transient { reason, step: None, message: message.into() }
+    }
+
+    /// The same at this step on the way to a store; the message begins with the step's word.
+    #[must_use]
+    pub fn at(mut self, failed: ProbeStep) -> Self {
+        if let Self::Terminal { step, .. } | Self::Transient { step, .. } = &mut self {
+            *step = Some(failed);
+        }
+        self.map_message(|message| format!("{}: {message}", failed.word()))
     }
 
     /// A failure of the API server; its message is kept, because it never contains credentials.
     #[allow(clippy::needless_pass_by_value, reason = "made for map_err")]
     pub fn api(error: kube::Error) -> Self {
-        Self::Transient { reason: Reason::ApiError, message: api_sentence(&error) }
+        Self::transient(Reason::ApiError, api_sentence(&error))
     }
 
     /// The same with its message, if it has one, rewritten by `told`: foreign text in it may contain secrets.
     #[must_use]
     pub fn map_message(self, told: impl FnOnce(&str) -> String) -> Self {
         match self {
-            Self::Terminal { reason, message } => Self::Terminal { reason, message: told(&message) },
-            Self::Transient { reason, message } => Self::Transient { reason, message: told(&message) },
+            Self::Terminal { reason, step, message } => Self::Terminal { reason, step, message: told(&message) },
+            Self::Transient { reason, step, message } => Self::Transient { reason, step, message: told(&message) },
             silent @ (Self::Lost | Self::Cancelled) => silent,
         }
     }

@@ -38,6 +38,7 @@
 //! | [`velero`] | what is known of Velero's objects and files | none |
 //! | [`location`] | a BackupStorageLocation and its credential, as Velero's plugins understand them | cluster |
 //! | [`probe`] | interprets a probe of the way to a location's store, step by step | none |
+//! | [`probe_step`] | the steps on the way to a location's store | none |
 //! | [`store`] | puts, heads, lists, reads, signs and deletes objects in an object store | store |
 //! | [`health`] | the kubelet's probes: is the controller's loop stuck, is the operator stopping; serves the metrics | HTTP |
 //! | [`metrics`] | counts what an on-call wants to know | none |
@@ -82,6 +83,7 @@ pub mod observed;
 pub mod plan;
 pub mod pod_capture;
 pub mod probe;
+pub mod probe_step;
 pub mod proxy;
 pub mod report;
 pub mod run;

@@ -21,7 +21,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::diagnose::FindingKind;
+use crate::{diagnose::FindingKind, probe_step::ProbeStep};
 
 /// The media type of the text.
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -49,7 +49,7 @@ struct Inner {
     missing: Counters<1>,
     redactions: Counters<1>,
     check_hits: Counter,
-    retries: Counters<1>,
+    retries: Counters<2>,
     events: Counters<1>,
     requests: Counters<1>,
     gauges: Gauges,
@@ -99,8 +99,12 @@ impl Default for Inner {
         );
         let check_hits = Counter::default();
         all.register("self_check_hits", "Values that redaction missed and the self-check withheld", check_hits.clone());
-        let retries = Counters::<1>::default();
-        all.register("upload_retries", "Failed tries to send a bundle that another one follows", retries.clone());
+        let retries = Counters::<2>::default();
+        all.register(
+            "upload_retries",
+            "Failed tries to send a bundle, each followed by another try: the step that failed, and the reason",
+            retries.clone(),
+        );
         let events = Counters::<1>::default();
         all.register("events", "Events that the operator published, by their reason", events.clone());
         let requests = Counters::<1>::default();
@@ -170,9 +174,10 @@ impl Metrics {
         self.0.check_hits.inc_by(u64::try_from(check_hits).unwrap_or(u64::MAX));
     }
 
-    /// A try to send a bundle failed, and another one follows.
-    pub fn upload_retried(&self, reason: Reason) {
-        self.0.retries.get_or_create(&[("reason", reason.as_str().to_owned())]).inc();
+    /// A try to send a bundle failed at this step on the way to the store, if at one, and another try follows.
+    pub fn upload_retried(&self, step: Option<ProbeStep>, reason: Reason) {
+        let step = step.map_or("none", ProbeStep::word).to_owned();
+        self.0.retries.get_or_create(&[("step", step), ("reason", reason.as_str().to_owned())]).inc();
     }
 
     /// An Event is published.
@@ -244,7 +249,7 @@ mod tests {
         metrics.stage(Stage::Seal, Duration::ZERO);
         let gone = crate::collect::no_room("a log", "a/log", &SpoolError::Full { used: 1, limit: 1 });
         metrics.sealed(&[gone], &BTreeMap::from([("github".to_owned(), 1)]), 0);
-        metrics.upload_retried(Reason::StoreUnreachable);
+        metrics.upload_retried(Some(ProbeStep::Dns), Reason::StoreUnreachable);
         metrics.event(Reason::Completed);
         metrics.api_request(None);
         let text = metrics.text();

@@ -189,10 +189,7 @@ mod tests {
         use debugbundle_crd::Reason;
         let known = [("known-secret-key", Secret::new("Zq81LmXw02Kd"))];
         for text in ["HTTP 403 Zq81LmXw02Kd", "HTTP 403 WnE4MUxtWHcwMktk"] {
-            for fault in [
-                Fault::terminal(Reason::UploadDenied, text),
-                Fault::Transient { reason: Reason::UploadDenied, message: text.to_owned() },
-            ] {
+            for fault in [Fault::terminal(Reason::UploadDenied, text), Fault::transient(Reason::UploadDenied, text)] {
                 let said = fault.map_message(|message| mask_known(&known, message));
                 assert_eq!(said.reason(), Reason::UploadDenied);
                 assert!(said.to_string().starts_with("HTTP 403 [REDACTED:known-secret-key:"), "{said}");

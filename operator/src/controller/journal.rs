@@ -38,7 +38,6 @@ impl Journal for StatusJournal<'_> {
     }
 
     async fn retrying(&self, reason: Reason, message: &str) -> Result<(), Fault> {
-        self.ctx.metrics.upload_retried(reason);
         let note = crate::status::retry_note(message, self.until);
         waits(self.mine, self.ctx, reason, &note, |fold| fold.upload_retried(reason, message, self.until)).await
     }

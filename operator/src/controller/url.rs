@@ -140,8 +140,8 @@ async fn look_and_sign(bundle: &DebugBundle, ctx: &Arc<Context>, now: Timestamp)
             Ok(destination) => destination,
             // The user learns at once that the Secret is missing, and can ask again.
             Err(
-                Fault::Terminal { reason, message }
-                | Fault::Transient { reason: reason @ Reason::CredentialInvalid, message },
+                Fault::Terminal { reason, message, .. }
+                | Fault::Transient { reason: reason @ Reason::CredentialInvalid, message, .. },
             ) => return Ok(Link::None { reason, message }),
             Err(other) => return Err(other),
         };
@@ -157,9 +157,7 @@ async fn look_and_sign(bundle: &DebugBundle, ctx: &Arc<Context>, now: Timestamp)
                 destination.key.as_str()
             ),
         }),
-        Err(error) if error.is_transient() => {
-            Err(Fault::Transient { reason: error.reason(), message: destination.mask(&error.message()) })
-        }
+        Err(error) if error.is_transient() => Err(Fault::transient(error.reason(), destination.mask(&error.message()))),
         Err(error) => Ok(Link::None { reason: error.reason(), message: destination.mask(&error.message()) }),
     }
 }

@@ -98,15 +98,15 @@ async fn in_place(
 
     match work(&mine, &before, sealed, place, ctx, cancel).await {
         Ok(()) => remove(ctx, &turn.uid),
-        Err(Fault::Terminal { reason, message }) => end_without(&mine, reason, &message, ctx).await?,
-        Err(Fault::Transient { reason, message }) if decide::is_last_attempt(&mine.seen().await) => {
+        Err(Fault::Terminal { reason, message, .. }) => end_without(&mine, reason, &message, ctx).await?,
+        Err(Fault::Transient { reason, message, .. }) if decide::is_last_attempt(&mine.seen().await) => {
             let message = format!("given up after attempt {attempt}: {message}");
             end_without(&mine, reason, &message, ctx).await?;
         }
-        Err(Fault::Transient { reason, message }) => {
+        Err(fault @ Fault::Transient { .. }) => {
             // May fail: a silent API server is then likely the fault itself.
-            let _ = mine.update(ctx.now(), |fold| fold.to_be_tried_again(&message)).await;
-            return Err(Fault::Transient { reason, message });
+            let _ = mine.update(ctx.now(), |fold| fold.to_be_tried_again(&fault.to_string())).await;
+            return Err(fault);
         }
         Err(stopped @ (Fault::Lost | Fault::Cancelled)) => {
             if !ctx.shutdown.is_cancelled() {

@@ -2,8 +2,7 @@
 //! `store` send the requests.
 
 pub mod report;
-mod step;
 
+pub use crate::probe_step::ProbeStep;
 pub use report::ProbeReport;
 pub(crate) use report::clock_words;
-pub use step::ProbeStep;

@@ -111,13 +111,13 @@ impl Engine {
                 result = while_it_moves(one_try, deadline, GRACE, || tracker.sent_bytes()) => result,
                 () = cancel.cancelled() => return Err(Fault::Cancelled),
             };
-            let (reason, message) = match result.unwrap_or_else(stood_still) {
+            let (reason, step, message) = match result.unwrap_or_else(stood_still) {
                 Ok(destination) => {
                     way.backoff.works();
                     return Ok(destination);
                 }
-                Err(Fault::Transient { reason, message }) => (reason, message),
-                Err(Fault::Terminal { reason, message }) if may_be_mended(reason) => (reason, message),
+                Err(Fault::Transient { reason, step, message }) => (reason, step, message),
+                Err(Fault::Terminal { reason, step, message }) if may_be_mended(reason) => (reason, step, message),
                 Err(other) => return Err(other),
             };
             first = false;
@@ -125,6 +125,7 @@ impl Engine {
                 let message = format!("the bundle could not be uploaded in time: {message}");
                 return Err(Fault::terminal(reason, message));
             }
+            self.metrics.upload_retried(step, reason);
             tracing::warn!(reason = reason.as_str(), why = message, "Upload will be tried again");
             let mut failure = way.backoff.failed(reason, message);
             loop {
@@ -162,10 +163,8 @@ impl Engine {
         // A bundle is tried at least once, even after its deadline: a slot is held no longer than one try may take.
         let until = if first { (*deadline).max(Instant::now()) + 2 * GRACE } else { *deadline };
         let Some(_place) = self.sending.place(first, until).await else {
-            return Err(Fault::Transient {
-                reason: Reason::StoreUnreachable,
-                message: format!("{AT_ONCE} other bundles used all upload slots"),
-            });
+            let message = format!("{AT_ONCE} other bundles used all upload slots");
+            return Err(Fault::transient(Reason::StoreUnreachable, message));
         };
         let send = async {
             if !there {
@@ -233,7 +232,7 @@ async fn while_it_moves<T>(
 
 fn stood_still<T>() -> Result<T, Fault> {
     let message = format!("nothing was sent for {} minutes", GRACE.as_secs() / 60);
-    Err(Fault::Transient { reason: Reason::StoreUnreachable, message })
+    Err(Fault::transient(Reason::StoreUnreachable, message))
 }
 
 /// Whether a person can mend this while the bundle waits: any fault of a location or its credential.

@@ -314,7 +314,7 @@ fn usable(locations: &Locations, gaps: &Gaps) -> Result<(Vec<Location>, Option<V
 
 /// An answer of the API server that a run cannot do without.
 fn unread(what: &str, error: &ClusterError) -> Fault {
-    Fault::Transient { reason: Reason::ApiError, message: format!("{what} cannot be read: {error}") }
+    Fault::transient(Reason::ApiError, format!("{what} cannot be read: {error}"))
 }
 
 /// Limits the time of requests to the API server.
@@ -322,7 +322,7 @@ pub(super) async fn in_time<T>(questions: impl Future<Output = Result<T, Fault>>
     tokio::time::timeout(PATIENCE, questions).await.unwrap_or_else(|_| {
         let message =
             format!("the BackupStorageLocation and its credential could not be read within {} s", PATIENCE.as_secs());
-        Err(Fault::Transient { reason: Reason::ApiError, message })
+        Err(Fault::transient(Reason::ApiError, message))
     })
 }
 
@@ -330,7 +330,7 @@ pub(super) async fn in_time<T>(questions: impl Future<Output = Result<T, Fault>>
 async fn in_store_time<T>(patience: Duration, opening: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     tokio::time::timeout(patience, opening).await.unwrap_or_else(|_| {
         let message = format!("the object store did not answer within {} s", patience.as_secs());
-        Err(Fault::Transient { reason: Reason::StoreUnreachable, message })
+        Err(Fault::transient(Reason::StoreUnreachable, message).at(ProbeStep::Answer))
     })
 }
 
@@ -339,24 +339,18 @@ pub(super) fn fault(error: location::LocationError) -> Fault {
     let (reason, message) = (error.reason(), error.to_string());
     match error {
         location::LocationError::Api { source, .. } if !is_refusal(&source) => {
-            Fault::Transient { reason, message: format!("{message}: {}", crate::error::api_sentence(&source)) }
+            Fault::transient(reason, format!("{message}: {}", crate::error::api_sentence(&source)))
         }
         location::LocationError::Api { source, .. } => {
             Fault::terminal(reason, format!("{message}: {}", crate::error::api_sentence(&source)))
         }
-        location::LocationError::Invalid { .. } => at_step(ProbeStep::Configuration, reason, &message),
+        location::LocationError::Invalid { .. } => Fault::terminal(reason, message).at(ProbeStep::Configuration),
         location::LocationError::Credential { .. } | location::LocationError::Forbidden { .. } => {
-            at_step(ProbeStep::Credential, reason, &message)
+            Fault::terminal(reason, message).at(ProbeStep::Credential)
         }
-        location::LocationError::Absent { .. } => {
-            Fault::Transient { reason, message: format!("{}: {message}", ProbeStep::Credential.word()) }
-        }
+        location::LocationError::Absent { .. } => Fault::transient(reason, message).at(ProbeStep::Credential),
         _ => Fault::terminal(reason, message),
     }
-}
-
-fn at_step(step: ProbeStep, reason: Reason, message: &str) -> Fault {
-    Fault::terminal(reason, format!("{}: {message}", step.word()))
 }
 
 fn is_refusal(error: &kube::Error) -> bool {
@@ -365,14 +359,18 @@ fn is_refusal(error: &kube::Error) -> bool {
 
 /// A run's fault for a store's error.
 pub(super) fn of_store(error: &StoreError) -> Fault {
-    let (reason, message) = (error.reason(), error.sentence());
+    let (reason, message) = (error.reason(), error.message());
     // An upload id could not be recorded: the API server did not answer, or the claim is lost, which the next write
     // reports.
     let not_noted = matches!(error, StoreError::NotNoted(_));
-    if error.is_transient() || error.wants_new_credential() || not_noted {
-        Fault::Transient { reason, message }
+    let fault = if error.is_transient() || error.wants_new_credential() || not_noted {
+        Fault::transient(reason, message)
     } else {
         Fault::terminal(reason, message)
+    };
+    match error.step() {
+        Some(step) => fault.at(step),
+        None => fault,
     }
 }
 
@@ -397,5 +395,27 @@ mod tests {
         let silent = std::future::pending::<Result<(), Fault>>();
         let fault = in_time(in_store_time(Duration::from_millis(1), silent)).await.unwrap_err();
         assert_eq!(fault.reason(), Reason::StoreUnreachable, "{fault}");
+    }
+    #[test]
+    fn issue_33_a_fault_names_the_step_that_failed_and_its_message_begins_with_it() {
+        use crate::store::Answer;
+        let skewed = |ahead| StoreError::Skewed { answer: Answer::default(), ahead };
+        let dns = StoreError::Unreachable { at: ProbeStep::Dns, why: "DNS resolution failed: x".to_owned() };
+        let not_accepted = StoreError::NotAccepted { answer: Answer::new(403, Some("SignatureDoesNotMatch")) };
+        for (error, at, words) in [
+            (dns, Some(ProbeStep::Dns), "DNS: the store is unreachable: DNS resolution failed: x"),
+            (not_accepted, Some(ProbeStep::Identity), "credential: the store does not accept"),
+            (skewed(Some(1199)), Some(ProbeStep::Clock), "clock is 20 min ahead of the operator's"),
+            (skewed(Some(-90)), Some(ProbeStep::Clock), "clock is 90 s behind the operator's"),
+            (skewed(None), Some(ProbeStep::Clock), "clock: "),
+            (StoreError::Corrupt("x".to_owned()), None, "the object in the store differs"),
+        ] {
+            let (Fault::Terminal { step, message, .. } | Fault::Transient { step, message, .. }) = of_store(&error)
+            else {
+                panic!("{error}")
+            };
+            assert_eq!(step, at, "{message}");
+            assert!(message.contains(words) && message.starts_with(step.map_or("the", ProbeStep::word)), "{message}");
+        }
     }
 }

@@ -139,7 +139,7 @@ impl Engine {
     fn unreadable(&self, why: &str) -> Fault {
         let message =
             format!("namespace {}, whose UID is part of each key, cannot be read: {why}", self.options.namespace);
-        Fault::Transient { reason: Reason::ApiError, message }
+        Fault::transient(Reason::ApiError, message)
     }
 }
 

@@ -125,10 +125,8 @@ impl Engine {
         run.tracker.stage(Stage::Seal, "closing the archive");
         let span = tracing::Span::current();
         let seal = move || span.in_scope(|| sealing.seal(result.result, &result.probes));
-        let sealed = tokio::task::spawn_blocking(seal).await.map_err(|_| Fault::Transient {
-            reason: Reason::Interrupted,
-            message: "sealing was interrupted".to_owned(),
-        })?;
+        let sealed = tokio::task::spawn_blocking(seal).await;
+        let sealed = sealed.map_err(|_| Fault::transient(Reason::Interrupted, "sealing was interrupted"))?;
         match (sealed, run.store) {
             (Ok(packed), _) => Ok(packed),
             (Err(not_sealed), StoreNeed::Required(hooks)) => {
@@ -164,7 +162,7 @@ impl Engine {
                 "the {} for which this bundle was to be made is gone: an object of the same name was created since",
                 subject.words(str::to_owned)
             );
-            return Err(Fault::Terminal { reason: Reason::TargetNotFound, message });
+            return Err(Fault::terminal(Reason::TargetNotFound, message));
         }
         let stores = self.stores(subject, &refs, run.store).boxed().await?;
         let files = stores.files.as_ref().ok().map(|files| files.keeping());
@@ -325,7 +323,7 @@ struct Explained {
 
 fn of_discovery(error: &InventoryError) -> Fault {
     match error {
-        InventoryError::Api { .. } => Fault::Transient { reason: error.reason(), message: chain(error) },
+        InventoryError::Api { .. } => Fault::transient(error.reason(), chain(error)),
         _ => Fault::terminal(error.reason(), error.to_string()),
     }
 }

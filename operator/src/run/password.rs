@@ -85,7 +85,7 @@ impl Engine {
             Ok(Err(error)) => Err(Fault::api(error)),
             Err(_) => {
                 let message = format!("Secret {SECRET} could not be read within {} s", PATIENCE.as_secs());
-                Err(Fault::Transient { reason: Reason::ApiError, message })
+                Err(Fault::transient(Reason::ApiError, message))
             }
         }
     }

@@ -50,12 +50,9 @@ fn within(rules: &[String], mut room: OwnedSemaphorePermit) -> Result<UserRules,
 }
 
 fn full() -> Fault {
-    Fault::Transient {
-        reason: Reason::Queued,
-        message: "the compiled redaction.rules of other bundles use all the memory for rules; fewer or shorter rules \
-             need less"
-            .to_owned(),
-    }
+    let message = "the compiled redaction.rules of other bundles use all the memory for rules; fewer or shorter rules \
+                   need less";
+    Fault::transient(Reason::Queued, message)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "at most a few MiB")]

@@ -143,7 +143,7 @@ impl Engine {
             }
             // The answer to a HEAD has no body that says whether the credential is what the store refuses.
             Err(_) if let Some(why) = not_accepted(run, &store).await => {
-                Err(Fault::Transient { reason: Reason::CredentialInvalid, message: store.mask(&why) })
+                Err(Fault::transient(Reason::CredentialInvalid, store.mask(&why)))
             }
             // Another refusal is an answer, too: reading the files shows whether they are refused as well.
             _ => Ok(store),

@@ -223,20 +223,12 @@ impl StoreError {
 
     /// The message, cut to 256 characters: bucket and key may be long.
     pub fn message(&self) -> String {
-        bounded(self.to_string())
+        let whole = self.to_string();
+        if whole.chars().count() <= MOST_CHARS {
+            return whole;
+        }
+        whole.chars().take(MOST_CHARS - 1).chain(std::iter::once('…')).collect()
     }
-
-    /// The same message, preceded by the word for the step that failed.
-    pub fn sentence(&self) -> String {
-        bounded(self.step().map_or_else(|| self.to_string(), |step| format!("{}: {self}", step.word())))
-    }
-}
-
-fn bounded(whole: String) -> String {
-    if whole.chars().count() <= MOST_CHARS {
-        return whole;
-    }
-    whole.chars().take(MOST_CHARS - 1).chain(std::iter::once('…')).collect()
 }
 
 fn skew_hint(ahead: Option<i64>) -> String {
@@ -292,23 +284,6 @@ mod tests {
             region.to_string(),
             "bucket bkt is not in this region: HTTP 301; set the location's config key region to eu-west-1"
         );
-    }
-
-    #[test]
-    fn a_failure_is_told_by_its_step() {
-        let dns = StoreError::Unreachable { at: ProbeStep::Dns, why: "DNS resolution failed: x".to_owned() };
-        assert_eq!(dns.sentence(), "DNS: the store is unreachable: DNS resolution failed: x");
-        let answer = Answer::new(403, Some("SignatureDoesNotMatch"));
-        let told = StoreError::NotAccepted { answer }.sentence();
-        assert!(
-            told.starts_with("credential: the store does not accept") && told.ends_with("to this key id"),
-            "{told}"
-        );
-        let skewed = |ahead| StoreError::Skewed { answer: Answer::default(), ahead }.sentence();
-        assert!(skewed(Some(1199)).contains("clock is 20 min ahead of the operator's"), "{}", skewed(Some(1199)));
-        assert!(skewed(Some(-90)).contains("clock is 90 s behind the operator's"));
-        assert!(skewed(None).starts_with("clock: "));
-        assert_eq!(StoreError::Corrupt("x".to_owned()).sentence(), StoreError::Corrupt("x".to_owned()).message());
     }
 
     #[test]

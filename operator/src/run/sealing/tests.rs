@@ -414,7 +414,7 @@ fn sec_x52_a_known_secret_that_cannot_be_removed_ends_the_run_and_cause_and_find
         trail: Vec::new(),
     };
     let ended = sealing.seal(found(Vec::new(), diagnosis), &[]).expect_err("no bundle");
-    let Fault::Terminal { reason, message } = &ended.fault else { panic!("{ended:?}") };
+    let Fault::Terminal { reason, message, .. } = &ended.fault else { panic!("{ended:?}") };
     assert_eq!(*reason, Reason::RedactionSelfCheck);
     assert!(message.contains("known-secret-key at byte "), "{message}");
     assert_eq!((ended.cause.as_deref(), ended.findings[0].id.as_str()), (Some("the disk is full"), "failure-reason"));
