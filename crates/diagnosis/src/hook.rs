@@ -12,7 +12,7 @@ const MOST: usize = 100;
 /// Reads a log line by line.
 #[derive(Clone, Debug, Default)]
 pub struct Hooks {
-    /// Those that began last, one for each pod and phase: hooks of several pods may run at once.
+    /// For each pod and phase the hook that began last. Hooks of several pods may run at once.
     running: Vec<Run>,
     failed: Vec<Run>,
 }

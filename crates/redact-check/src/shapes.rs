@@ -208,14 +208,12 @@ fn jwt(around: Around<'_>) -> Option<Range<usize>> {
 /// The first base64 of a key after its BEGIN line, or in front of its END line, if it is present and unmasked.
 fn private_key(around: Around<'_>) -> Option<Range<usize>> {
     let front = &around.text[..around.at];
-    let marks = [(&b"---BEGIN "[..], true), (b"---- BEGIN ", true), (b"---BEGIN%20", true), (b"---BEGIN+", true)];
-    let ends = [(&b"---END "[..], false), (b"---- END ", false), (b"---END%20", false), (b"---END+", false)];
+    // As they are written, of RFC 4716, and encoded for a URL.
+    let begin = [&b"---BEGIN "[..], b"---- BEGIN ", b"---BEGIN%20", b"---BEGIN+"].map(|mark| (mark, true));
+    let end = [&b"---END "[..], b"---- END ", b"---END%20", b"---END+"].map(|mark| (mark, false));
     let from = front.len().saturating_sub(48);
-    let last = marks
-        .into_iter()
-        .chain(ends)
-        .filter_map(|(mark, begins)| Some((from + memmem::rfind(&front[from..], mark)?, mark.len(), begins)));
-    let (at, mark, begins) = last.max()?;
+    let place = |(mark, begins): (&[u8], bool)| Some((from + memmem::rfind(&front[from..], mark)?, mark.len(), begins));
+    let (at, mark, begins) = begin.into_iter().chain(end).filter_map(place).max()?;
     // The words of a label (RFC 7468) and nothing else: a token in its place is no key's beginning.
     let label = &front[at + mark..];
     if !label.iter().all(|byte| byte.is_ascii_alphanumeric() || b" %+".contains(byte)) {

@@ -9,7 +9,7 @@ use percent_encoding::percent_decode;
 use crate::{
     inline_collections, multiline,
     names::{self, Strength},
-    nested_keys, prose,
+    nested_keys, pem, prose,
     quote::{Quote, joined},
     separators::{separator, skip_colour, skip_space, starts, unquoted_end},
     token::{self, OPEN, Span},
@@ -20,6 +20,8 @@ pub(super) const RULE: &str = "named-value";
 
 /// Most bytes of a name in front of the word that was found.
 const NAME: usize = 96;
+/// Fewest digits of a checksum in base64, padding included: those of MD5.
+const CHECKSUM: usize = 24;
 /// Most bytes of a value behind a separator that may also end it.
 const GLUED: usize = 128;
 
@@ -34,7 +36,7 @@ pub(super) fn find(line: &[u8], hits: impl Iterator<Item = Range<usize>>, spans:
         judged = name.end;
         let strength = names::judge_within(line, &name);
         let Some(outer) = nested_keys::of(strength, &line[name.clone()]) else { continue };
-        if is_kind(line, name.start) || is_restored(line, &name) {
+        if is_kind(line, name.start) || is_restored(line, &name) || ends_base64(line, name.end) {
             continue;
         }
         let Some(found) = Assigned::behind(line, &name) else { continue };
@@ -127,6 +129,20 @@ fn is_kind(line: &[u8], start: usize) -> bool {
     let Some(front) = start.checked_sub(1).filter(|at| line[*at] == b'/') else { return false };
     let from = front - line[..front].iter().rev().take(13).take_while(|b| b.is_ascii_alphanumeric()).count();
     line[start].is_ascii_uppercase() && names::is_version(&line[from..front])
+}
+
+/// `…+hMrPsk= `: the end of a checksum in base64, and its padding.
+fn ends_base64(line: &[u8], end: usize) -> bool {
+    let padding = line[end..].iter().take(3).take_while(|byte| **byte == b'=').count();
+    let is_digit = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    let start = end - line[..end].iter().rev().take(NAME).take_while(is_digit).count();
+    let whole = end + padding - start;
+    let is_over = line.get(end + padding).is_none_or(|byte| byte.is_ascii_whitespace() || matches!(byte, b'"' | b','));
+    matches!(padding, 1 | 2)
+        && is_over
+        && whole >= CHECKSUM
+        && whole.is_multiple_of(4)
+        && pem::is_noise(&line[start..end])
 }
 
 /// `Attempting to restore Secret: shop-token-x7k2p.`: a kind, followed by the name of an object.

@@ -1,5 +1,5 @@
-//! Runs of base64 that are a line of a key, or whose text, decoded once or twice, contains something that a rule hits: the whole run is masked.
-//! `exact` finds known values within base64 without decoding.
+//! Runs of base64 to mask whole: a line of a key, and a run whose text, decoded once or twice, contains something that a
+//! rule hits. `exact` finds known values within base64 without decoding.
 
 use std::ops::Range;
 

@@ -14,21 +14,24 @@ struct Part {
     is_text: bool,
 }
 
-/// The parts of these hits that are in texts, each widened to whole escapes and characters, and the whole numbers that they touch. The
-/// line begins outside of a text.
+/// The parts of these hits that are in texts, each widened to whole escapes and characters, and the whole numbers that
+/// they touch. The hits are in order and do not overlap; the line begins outside of a text.
 pub(super) fn within(line: &[u8], hits: Vec<Span>) -> Vec<Span> {
     if hits.is_empty() {
         return hits;
     }
     let parts = parts(line);
     let mut found = Vec::new();
+    // Where a character begins, in front of all hits that are left: each byte is read once.
+    let mut border = 0;
     for hit in hits {
         let first = parts.partition_point(|part| part.at.end <= hit.at.start);
         for Part { at, is_text } in parts[first..].iter().take_while(|part| part.at.start < hit.at.end) {
             let span = |at: Range<usize>| Span::new(at.clone(), hit.rule.clone(), line[at].to_vec());
             if *is_text {
                 let within = at.start.max(hit.at.start)..at.end.min(hit.at.end);
-                found.push(span(widened(line, at.clone(), within)));
+                border = border.max(at.start);
+                found.push(span(widened(line, &mut border, at.end, within)));
             } else {
                 found.push(span(at.clone()).quoted(b"\""));
             }
@@ -66,26 +69,28 @@ fn parts(line: &[u8]) -> Vec<Part> {
     parts
 }
 
-/// The range without half an escape or character at its ends.
-fn widened(line: &[u8], text: Range<usize>, wanted: Range<usize>) -> Range<usize> {
+/// The range without half an escape or character at its ends. `border`: where a character begins in the text that ends at
+/// `end`, in front of the range; it moves to the range's last character.
+fn widened(line: &[u8], border: &mut usize, end: usize, wanted: Range<usize>) -> Range<usize> {
     let mut whole = wanted.clone();
-    let mut at = text.start;
-    while at < text.end {
-        let length = match line[at..text.end] {
+    while *border < wanted.end {
+        let at = *border;
+        let length = match line[at..end] {
             [b'\\', b'u', ..] => 6,
             [b'\\', ..] => 2,
             // A character of UTF-8 and its further bytes.
             [0xc0..=0xff, ref rest @ ..] => 1 + rest.iter().take(3).take_while(|byte| **byte & 0xc0 == 0x80).count(),
             _ => 1,
         };
-        let next = (at + length).min(text.end);
+        let next = (at + length).min(end);
         if at < wanted.start && wanted.start < next {
             whole.start = at;
         }
-        if at < wanted.end && wanted.end < next {
+        if next >= wanted.end {
             whole.end = next;
+            break;
         }
-        at = next;
+        *border = next;
     }
     whole
 }

@@ -40,7 +40,7 @@ mod value;
 mod vendors;
 mod writer;
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use zeroize::Zeroizing;
 
@@ -283,6 +283,7 @@ impl Redactor {
     /// plain value. `public`: the text goes on with a certificate or a public key.
     fn within_base64(&self, text: &[u8], public: bool, decodings: usize, spans: &mut Vec<Span>) {
         let mut from = 0;
+        let mut public_parts = None;
         while let Some(run) = encoded::next(text, from) {
             from = run.at.end;
             let before = spans.len();
@@ -297,9 +298,14 @@ impl Redactor {
                     break;
                 }
             }
-            // A text in which nothing was found is none.
-            let key = run.key.clone().filter(|line| spans.len() == before && !pem::is_public(text, line.start, public));
-            if let Some(line) = key {
+            // If the run is text with a secret, its token is that of the secret.
+            let key = run.key.clone().filter(|_| spans.len() == before);
+            let mut is_public = |line: &Range<usize>| {
+                let parts = public_parts.get_or_insert_with(|| pem::public_parts(text, public));
+                let next = parts.partition_point(|part| part.end <= line.start);
+                parts.get(next).is_some_and(|part| part.contains(&line.start))
+            };
+            if let Some(line) = key.filter(|line| !is_public(line)) {
                 let last = pem::last_behind(text, line.end);
                 from = last.as_ref().map_or(from, |last| last.end);
                 spans.extend([Some(line), last].into_iter().flatten().map(|digits| pem::span(text, digits)));

@@ -58,6 +58,10 @@ static END: LazyLock<Regex> = LazyLock::new(|| {
 static PUBLIC: LazyLock<Regex> = LazyLock::new(|| {
     pattern("-----BEGIN [A-Z0-9 ]{1,40}-----|---- BEGIN [A-Z0-9 ]{1,40} ----|Public-Lines: ?[0-9]{1,4}")
 });
+/// Where something public or a key begins or ends, and most bytes of the first line of either.
+static BORDER: LazyLock<Regex> =
+    LazyLock::new(|| pattern("-----(?:BEGIN|END)[ %+]|---- (?:BEGIN|END) |(?i:Public-Lines|Private-Lines)"));
+const FIRST_LINE: usize = 96;
 /// A checksum of PuTTY's, by which guesses of a passphrase can be tested.
 static CHECKSUM: LazyLock<Regex> = LazyLock::new(|| pattern("(?i:Private-(?:MAC|Hash): ?)([0-9A-Fa-f]{16,})"));
 /// The text between the two on one line: digits, escaped or encoded line ends, headers.
@@ -186,14 +190,6 @@ pub(super) fn is_key_line(text: &[u8], digits: Range<usize>) -> bool {
     if !LINES.contains(&line.len()) || !line.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte)) {
         return false;
     }
-    let class = |byte: &u8| match byte {
-        b'A'..=b'Z' => 0,
-        b'a'..=b'z' => 1,
-        b'0'..=b'9' => 2,
-        _ => 3,
-    };
-    // Of random digits 41 of 63 neighbours differ in their class, with a deviation of 4; in names about 20.
-    let changes = line.windows(2).filter(|pair| class(&pair[0]) != class(&pair[1])).count();
     let front = &text[digits.start.saturating_sub(24)..digits.start];
     let name = front.iter().rposition(|byte| !matches!(byte, b' ' | b'"' | b'\'' | b':' | b'=' | b'\\' | b'>'));
     let name = name.map_or(&front[..0], |last| &front[..=last]);
@@ -203,7 +199,20 @@ pub(super) fn is_key_line(text: &[u8], digits: Range<usize>) -> bool {
         _ => false,
     };
     // `H4sI` begins data that gzip packed.
-    8 * changes >= 3 * line.len() && is_random(line) && !is_id && !line.starts_with(b"H4sI")
+    is_noise(line) && !is_id && !line.starts_with(b"H4sI")
+}
+
+/// Whether these base64 digits are random: neighbours are often of different classes.
+pub(super) fn is_noise(digits: &[u8]) -> bool {
+    let class = |byte: &u8| match byte {
+        b'A'..=b'Z' => 0,
+        b'a'..=b'z' => 1,
+        b'0'..=b'9' => 2,
+        _ => 3,
+    };
+    // Of 64 random digits 41 neighbours differ, with a deviation of 4; in names about 20.
+    let changes = digits.windows(2).filter(|pair| class(&pair[0]) != class(&pair[1])).count();
+    8 * changes >= 3 * digits.len() && is_random(digits)
 }
 
 /// The short last line of a key behind its whole line that ends at `from`, in the same text.
@@ -216,10 +225,18 @@ pub(super) fn last_behind(text: &[u8], from: usize) -> Option<Range<usize>> {
     (gap > 0 && digits.len() < LINES[2] && is_last(&text[digits.clone()])).then_some(digits)
 }
 
-/// Whether the text at `at` belongs to something public. `before`: whether the lines in front of this text do.
-pub(super) fn is_public(text: &[u8], at: usize, before: bool) -> bool {
-    let Some(last) = PUBLIC.find_iter(&text[..at]).last() else { return before && !BEGIN.is_match(&text[..at]) };
-    !BEGIN.is_match(&text[last.start()..at]) && !ends_public(&text[last.end()..at])
+/// The parts of a text that belong to something public. `before`: the lines in front of it do.
+pub(super) fn public_parts(text: &[u8], before: bool) -> Vec<Range<usize>> {
+    let mut parts = Vec::new();
+    let mut begun = before.then_some(0);
+    for border in BORDER.find_iter(text) {
+        let first_line = &text[border.start()..text.len().min(border.start() + FIRST_LINE)];
+        let begins_here = |what: &Regex| what.find(first_line).is_some_and(|hit| hit.start() == 0);
+        parts.extend(begun.map(|begun| begun..border.start()));
+        begun = (begins_here(&PUBLIC) && !begins_here(&BEGIN)).then_some(border.end());
+    }
+    parts.extend(begun.map(|begun| begun..text.len()));
+    parts
 }
 
 fn ends_public(text: &[u8]) -> bool {
@@ -403,7 +420,7 @@ impl PemState {
         Some(PemVerdict::Plain)
     }
 
-    /// Whether this line belongs to something public.
+    /// Whether the next line belongs to something public.
     pub(super) fn is_public(&self) -> bool {
         matches!(self, Self::Public { .. })
     }
@@ -428,8 +445,7 @@ impl PemState {
         } else if encoded() {
             *self = Self::Inside { left: LONGEST, column: None };
         } else if matches!(self, Self::Outside | Self::Below { .. }) {
-            let last = PUBLIC.find_iter(line).last();
-            if last.is_some() && is_public(line, line.len(), false) {
+            if public_parts(line, false).last().is_some_and(|part| part.end == line.len()) {
                 *self = Self::Public { left: LONGEST, others: OTHERS };
             } else if whole {
                 *self = Self::Below { others: OTHERS };
@@ -441,7 +457,9 @@ impl PemState {
     pub(super) fn end(&mut self) -> Vec<u8> {
         match std::mem::replace(self, Self::Outside) {
             Self::Start(held) => held,
-            _ => Vec::new(),
+            Self::Inside { .. } | Self::Framed { .. } | Self::Public { .. } | Self::Below { .. } | Self::Outside => {
+                Vec::new()
+            }
         }
     }
 }

@@ -66,7 +66,8 @@ pub(super) async fn read(
             Attempt::Whole => item.path.clone(),
             Attempt::Part => layout::partial_store_file(of, name, file),
         };
-        let entry = LazyEntry::new(&work.context, path, Some(store_limit(file))).json(file.is_json());
+        let is_json = file.is_json() && attempt == Attempt::Whole;
+        let entry = LazyEntry::new(&work.context, path, Some(store_limit(file))).json(is_json);
         let (to, pieces) = pipe();
         let writing = tokio::task::spawn_blocking(move || take(entry, pieces, file, attempt));
         let end = pump(body, to, work.cluster.idle(), deadline, |bytes| work.progress.read(bytes)).await;

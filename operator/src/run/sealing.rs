@@ -189,8 +189,10 @@ impl Sealing {
             *text = self.redactor.text(text);
         }
         self.own.object(&mut head.request);
-        for text in names(&mut head.request) {
-            *text = self.redactor.text(text);
+        for name in names(&mut head.request) {
+            if let Value::String(text) = name {
+                *text = self.redactor.text(text);
+            }
         }
         packed.missing += i64::try_from(withheld).unwrap_or(i64::MAX);
         if withheld > 0 {
@@ -359,10 +361,9 @@ fn own_texts(subject: &Subject, telling: &OwnFiles, by: &Redactor) -> Vec<(Bundl
 }
 
 /// The names in a spec. Its other texts are durations, sizes and words of the operator's own.
-fn names(spec: &mut Value) -> impl Iterator<Item = &mut String> {
-    let Value::Object(fields) = spec else { return Vec::new().into_iter() };
+fn names(spec: &mut Value) -> Vec<&mut Value> {
     let mut names = Vec::new();
-    for (field, value) in fields {
+    for (field, value) in spec.as_object_mut().into_iter().flatten() {
         match (field.as_str(), value) {
             ("target", Value::Object(target)) => names.extend(target.get_mut("name")),
             ("namespaces", Value::Array(all)) => names.extend(all),
@@ -370,9 +371,7 @@ fn names(spec: &mut Value) -> impl Iterator<Item = &mut String> {
             _ => {}
         }
     }
-    let texts: Vec<&mut String> =
-        names.into_iter().filter_map(|name| if let Value::String(text) = name { Some(text) } else { None }).collect();
-    texts.into_iter()
+    names
 }
 
 fn pretty<T: Serialize>(list: &[T]) -> Vec<u8> {

@@ -85,6 +85,13 @@ fn sec_h15_base64_is_looked_into_wherever_it_begins() {
         let line = format!("level=info blob={glued}{harmless}");
         assert_eq!(by.text(&line), line);
     }
+    for line in [
+        "digest id/wUpUv3jp3Buxt9YvDWv8Yih3MjU/ICxJQ+hMrPsk= path /q7pQjqZr1Py1/k71yOs4l4kpQNJUtDigIil4b",
+        "digest bNAiXO1XgBSs5dHYd3k/unzGrZbvgVJHv8r9Lse3Psk= path /f7Brhf03LrTU/h7fIKsmj5FngHKg5jxNM8GWs",
+    ] {
+        assert_eq!(by.text(line), line);
+    }
+    assert!(!by.text("wifi/Home2/psk= hunter2hunter2").contains("hunter2"));
     for _ in 0..2000 {
         let line = format!("digest {} path /{}/{}", STANDARD.encode(seed.bytes(32)), seed.word(12), seed.word(24));
         assert_eq!(by.text(&line), line);
