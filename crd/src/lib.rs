@@ -22,7 +22,8 @@ pub use spec::{
     TargetKind, UrlPolicy, parse_duration,
 };
 pub use status::{
-    Bundle, ConditionType, DebugBundleStatus, FindingSummary, Phase, Progress, Severity, Stage, UploadState,
+    Bundle, CauseConfidence, ConditionType, DebugBundleStatus, FindingSummary, Phase, Progress, Severity, Stage,
+    UploadState,
 };
 
 pub use trigger::Trigger;

@@ -34,6 +34,7 @@ use crate::status::DebugBundleStatus;
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "New, Queued, Collecting, Uploading, Completed, PartiallyFailed or Failed"),
     printcolumn(name = "Cause", type_ = "string", json_path = ".status.cause", description = "First line of the diagnosis"),
     printcolumn(name = "Size", type_ = "string", json_path = ".status.bundle.size", description = "Size of the stored bundle"),
+    printcolumn(name = "Confidence", type_ = "string", json_path = ".status.confidence", description = "How sure the cause is: certain, likely or unknown", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", description = "Message of the Ready condition", priority = 1),
     printcolumn(name = "Progress", type_ = "string", json_path = ".status.progress.message", description = "What the operator is doing now", priority = 1),
     printcolumn(name = "Missing", type_ = "integer", json_path = ".status.missing", description = "Number of wanted items that are missing in the bundle", priority = 1),

@@ -33,6 +33,11 @@ pub struct DebugBundleStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
 
+    /// How sure the cause is: certain, if each step from the Backup or Restore to the cause was read; likely, if a step
+    /// rests on time or could not be read; unknown, if the cause only says what did not happen in time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<CauseConfidence>,
+
     /// The findings, the most severe first; at most 20. The bundle contains all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<FindingSummary>,
@@ -228,6 +233,41 @@ pub struct FindingSummary {
     /// The line of text that shows it.
     #[serde(default)]
     pub evidence: String,
+    /// How sure it is that this explains the failure; only of errors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<CauseConfidence>,
+}
+
+/// How sure a cause is.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum CauseConfidence {
+    /// Each step from the target to the cause was read.
+    Certain,
+    /// A step rests on time, or could not be read.
+    Likely,
+    /// It only says what did not happen in time.
+    Unknown,
+}
+
+impl CauseConfidence {
+    /// The word, as in status.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Certain => "certain",
+            Self::Likely => "likely",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// What the word means, as a clause.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Certain => "each step to the cause was read",
+            Self::Likely => "a step to the cause rests on time, or could not be read",
+            Self::Unknown => "the cause only says what did not happen in time",
+        }
+    }
 }
 
 /// How severe a finding is.

@@ -1,7 +1,9 @@
 //! Builds a DebugBundle's status from what happened, and derives its phase from the conditions.
 //! Pure; the controller writes the status to the cluster.
 
-use debugbundle_crd::{Bundle, ConditionType, DebugBundle, DebugBundleStatus, Phase, Progress, Reason, Trigger};
+use debugbundle_crd::{
+    Bundle, ConditionType, DebugBundle, DebugBundleStatus, Phase, Progress, Reason, Severity, Trigger,
+};
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -112,6 +114,8 @@ impl StatusBuilder {
     #[must_use]
     pub fn found(mut self, cause: Option<&str>, findings: Vec<debugbundle_crd::FindingSummary>) -> Self {
         self.status.cause = cause.map(|cause| self_redaction::sanitize_line(cause, CAUSE_LIMIT));
+        let first = findings.iter().find(|finding| finding.severity == Severity::Error);
+        self.status.confidence = cause.and(first).and_then(|finding| finding.confidence);
         self.status.findings = findings;
         self.status.findings.truncate(20);
         for found in &mut self.status.findings {
@@ -453,12 +457,13 @@ mod tests {
                 title: leak.into(),
                 object: leak.into(),
                 evidence: leak.into(),
+                confidence: Some(debugbundle_crd::CauseConfidence::Likely),
             };
             for (fold, texts) in [
                 (new().failed(Reason::ApiError, leak, Timestamp::MAX), 2),
                 (new().claimed(1, "a").to_be_tried_again(leak), 1),
                 (new().upload_retried(Reason::ApiError, leak, t0), 3),
-                (new().found(Some(leak), vec![finding]), 4),
+                (new().found(Some(leak), vec![finding.clone()]), 4),
                 (new().progress(Progress { message: leak.into(), ..Progress::default() }), 1),
                 (new().no_url(Reason::ObjectMissing, leak), 1),
                 (new().url("https://store.example.com/b".into(), t0, leak), 1),

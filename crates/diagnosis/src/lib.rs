@@ -29,5 +29,5 @@ mod scenes;
 pub use graph::{Graph, Id, Kind, Known, Wanted};
 pub use hook::Hooks;
 pub use say::line;
-pub use texts::{LastWords, readable};
+pub use texts::{LastWords, is_consequence, readable};
 pub use walk::{Confidence, Explanation, Relation, Root, walk};

@@ -3,6 +3,21 @@
 /// Longest text that is quoted (bytes).
 const QUOTED: usize = 400;
 
+/// Words that say that something did not happen in time, or was interrupted, and not why.
+const CONSEQUENCES: [&str; 6] = [
+    "timeout on preparing",
+    "timed out",
+    "context canceled",
+    "deadline exceeded",
+    "during the server starting",
+    "Pod is in abnormal state",
+];
+
+/// Whether an error only says that something did not happen in time, or was interrupted.
+pub fn is_consequence(error: &str) -> bool {
+    CONSEQUENCES.iter().any(|words| error.contains(words))
+}
+
 /// Turns `resource: /pods name: /p message: /Error backing up item error: /why` into a sentence; other texts stay as
 /// they are. `LogHook` in Velero's pkg/util/logging/log_counter_hook.go produces that form.
 pub fn readable(text: &str) -> String {

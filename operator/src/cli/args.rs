@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Download(Download),
     /// Print one file of a bundle, without downloading the rest
     Cat(Cat),
+    /// Delete bundles; the operator deletes their stored objects
+    Delete(Delete),
     /// Make a bundle without the operator, with your own permissions, and write it to a local file
     Collect(Collect),
     /// List stored bundles that belong to no DebugBundle, and remove them with --delete
@@ -311,6 +313,13 @@ pub(crate) struct Cat {
 
     #[command(flatten)]
     pub store: StoreArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Delete {
+    /// Names of the DebugBundles
+    #[arg(value_name = "NAME", value_parser = object_name, required = true)]
+    pub names: Vec<String>,
 }
 
 #[derive(Args, Debug)]

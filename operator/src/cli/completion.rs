@@ -149,7 +149,7 @@ fn propose(words: &[String]) -> Proposal {
         Some(arg) if positionals == 0 => values(arg),
         _ => Vec::new(),
     };
-    let names = positionals == 0 && matches!(command.get_name(), "get" | "download" | "cat");
+    let names = positionals == 0 && matches!(command.get_name(), "get" | "download" | "cat" | "delete");
     Proposal { candidates: matching(values), names, directive: NO_FILES }
 }
 

@@ -3,11 +3,12 @@
 
 use std::{io::Write, time::Duration};
 
-use debugbundle_crd::{DebugBundle, DebugBundleSpec, DownloadUrl, LogWindow, Logs, Phase, TargetKind};
+use debugbundle_crd::{DebugBundle, DebugBundleSpec, DownloadUrl, LogWindow, Logs, Phase, Target, TargetKind};
 use futures::StreamExt as _;
 use kube::{
     Api, Client, ResourceExt as _,
     api::PostParams,
+    core::{ApiResource, DynamicObject, GroupVersionKind},
     runtime::{WatchStreamExt as _, watcher},
 };
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -43,7 +44,11 @@ pub(crate) async fn run(
         out.write_all(text.as_bytes()).map_err(CliError::stdout)?;
         return Ok(Exit::Done);
     }
-    let api: Api<DebugBundle> = Api::namespaced(connect().await?, namespace);
+    let client = connect().await?;
+    if let Some(target) = &bundle.spec.target {
+        exists(&client, namespace, target).await?;
+    }
+    let api: Api<DebugBundle> = Api::namespaced(client, namespace);
     let created = created(&api, &bundle).await?;
     let name = created.name_any();
     writeln!(out, "debugbundle.debugbundle.io/{name} created").map_err(CliError::stdout)?;
@@ -55,6 +60,20 @@ pub(crate) async fn run(
     let ended = until_terminal(api, &name, &mut Meter::steps(), args.wait_timeout, SILENCE).await?;
     out.write_all(display::ending(&ended).as_bytes()).map_err(CliError::stdout)?;
     Ok(ended.status.and_then(|status| status.phase).map_or(Exit::Failed, Exit::of_phase))
+}
+
+/// Fails if there is no such target. A user who may not look can still create the DebugBundle.
+async fn exists(client: &Client, namespace: &str, target: &Target) -> Result<(), CliError> {
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("velero.io", "v1", target.kind.as_str()));
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);
+    match api.get_metadata_opt(&target.name).await {
+        Ok(None) => Err(CliError::new(
+            Exit::NotFound,
+            format!("there is no {} {} in namespace {namespace}", target.kind, target.name),
+        )
+        .hint(format!("All of them:\n  kubectl -n {namespace} get {}.velero.io", kind.plural))),
+        Ok(Some(_)) | Err(_) => Ok(()),
+    }
 }
 
 /// Creates it. Shortly after the installation it waits until the cluster has counted the quota of DebugBundles.
@@ -327,6 +346,10 @@ mod tests {
     #[tokio::test]
     async fn the_command_creates_and_says_what() {
         let stand = Stand::serve(|asked| {
+            if asked.method == "GET" {
+                assert_eq!(asked.target, "/apis/velero.io/v1/namespaces/velero/backups/b1");
+                return json(403, &serde_json::json!({"kind": "Status", "status": "Failure", "code": 403}));
+            }
             let mut object: serde_json::Value = serde_json::from_str(&asked.body).unwrap();
             object["metadata"]["name"] =
                 format!("{}abcde", object["metadata"]["generateName"].as_str().unwrap()).into();
@@ -337,7 +360,22 @@ mod tests {
         let exit = run(&create("--backup b1"), "velero", async || Ok(stand.client()), &mut out).await.unwrap();
         assert_eq!(exit, Exit::Done);
         assert_eq!(String::from_utf8(out).unwrap(), "debugbundle.debugbundle.io/backup-b1-abcde created\n");
-        assert_eq!(stand.asked()[0].method, "POST");
+        assert_eq!(stand.asked()[1].method, "POST");
+    }
+
+    #[tokio::test]
+    async fn issue_34_a_target_that_does_not_exist_is_refused_before_anything_is_created() {
+        let stand = Stand::serve(|_| {
+            let status = serde_json::json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound",
+                "message": "restores.velero.io \"nope\" not found", "details": {"name": "nope"}});
+            json(404, &status)
+        })
+        .await;
+        let error =
+            run(&create("--restore nope"), "velero", async || Ok(stand.client()), &mut Vec::new()).await.unwrap_err();
+        assert_eq!((error.exit(), stand.asked().len()), (Exit::NotFound, 1));
+        assert!(error.to_string().starts_with("there is no Restore nope in namespace velero\n"), "{error}");
+        assert!(error.to_string().contains("kubectl -n velero get restores.velero.io"), "{error}");
     }
 
     #[tokio::test]

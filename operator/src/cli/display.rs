@@ -77,9 +77,7 @@ pub(crate) fn story(bundle: &DebugBundle, show_url: bool, now: Timestamp) -> Str
         out.field("Trigger", &format!("{}: the operator created it", bundle.trigger()));
     }
     out.field("Phase", &phase_line(status));
-    if let Some(cause) = status.cause.as_deref().filter(|cause| !cause.is_empty()) {
-        out.field("Cause", &line(cause));
-    }
+    out.cause(status);
     if let Some(created) = &bundle.metadata.creation_timestamp {
         out.field("Created", &format!("{} ({} ago)", at(created), ago(created, now)));
     }
@@ -116,7 +114,7 @@ pub(crate) fn story(bundle: &DebugBundle, show_url: bool, now: Timestamp) -> Str
         let left = human_duration(expiration.0.as_second() - now.as_second());
         out.field("Kept until", &format!("{} ({left} left)", at(expiration)));
     }
-    out.findings(&status.findings);
+    out.findings(status);
     out.conditions(&status.conditions, now);
     out.next(&next_commands(status, &namespace, &name));
     out.0
@@ -130,9 +128,7 @@ pub(crate) fn ending(bundle: &DebugBundle) -> String {
     let status = bundle.status.as_ref().unwrap_or(&empty);
     let mut out = Fields(String::new());
     out.field("Phase", &phase_line(status));
-    if let Some(cause) = status.cause.as_deref().filter(|cause| !cause.is_empty()) {
-        out.field("Cause", &line(cause));
-    }
+    out.cause(status);
     if let Some(stored) = &status.bundle {
         out.field("Size", &format!("{}, {} files", human_bytes(size(stored)), stored.entries));
     }
@@ -148,6 +144,18 @@ pub(crate) fn target(bundle: &DebugBundle) -> String {
     match &bundle.spec.target {
         Some(target) => format!("{} {}", target.kind, line(&target.name)),
         None => "the installation".to_owned(),
+    }
+}
+
+/// The cause, or that no failure was found; `None` as long as nobody has looked.
+pub(crate) fn cause(status: &DebugBundleStatus) -> Option<String> {
+    if let Some(cause) = status.cause.as_deref().filter(|cause| !cause.is_empty()) {
+        return Some(cause.to_owned());
+    }
+    match status.phase? {
+        Phase::Completed => Some(NO_FAILURE.to_owned()),
+        Phase::PartiallyFailed => Some(format!("{NO_FAILURE} in what could be read")),
+        Phase::New | Phase::Queued | Phase::Collecting | Phase::Uploading | Phase::Failed => None,
     }
 }
 
@@ -220,6 +228,16 @@ fn next_commands(status: &DebugBundleStatus, namespace: &str, name: &str) -> Vec
     }
 }
 
+/// Said of a target that has no cause.
+const NO_FAILURE: &str = "No failure was found";
+
+/// The finding whose title is the cause.
+fn of_cause(status: &DebugBundleStatus) -> Option<&FindingSummary> {
+    let first = status.findings.iter().find(|finding| finding.severity == Severity::Error);
+    first.filter(|_| status.cause.is_some())
+}
+
+/// The text so far; what it says already is not repeated.
 struct Fields(String);
 
 impl Fields {
@@ -228,6 +246,16 @@ impl Fields {
         for part in value.lines() {
             let _ = writeln!(self.0, "{label:<18}{part}");
             label.clear();
+        }
+    }
+
+    /// The cause as its finding has it: that of the status may be cut.
+    fn cause(&mut self, status: &DebugBundleStatus) {
+        let Some(cause) = cause(status) else { return };
+        let whole = of_cause(status).map_or(cause.as_str(), |finding| finding.title.as_str());
+        self.field("Cause", &line(whole));
+        if let Some(confidence) = status.confidence {
+            self.field("Confidence", &format!("{}: {}", confidence.as_str(), confidence.meaning()));
         }
     }
 
@@ -255,41 +283,47 @@ impl Fields {
         self.field("SHA-256", &line(&stored.sha256));
     }
 
-    fn findings(&mut self, findings: &[FindingSummary]) {
-        if findings.is_empty() {
+    fn findings(&mut self, status: &DebugBundleStatus) {
+        if status.findings.is_empty() {
             return;
         }
+        let cause = of_cause(status);
         self.0.push_str("\nFindings:\n");
-        for finding in findings {
+        for finding in &status.findings {
             let severity = match finding.severity {
                 Severity::Error => "error",
                 Severity::Warning => "warning",
                 Severity::Info => "info",
             };
-            let _ = writeln!(self.0, "  [{severity}] {} ({})", line(&finding.title), line(&finding.id));
-            for part in [&finding.object, &finding.evidence] {
-                if !part.is_empty() {
-                    let _ = writeln!(self.0, "      {}", line(part));
-                }
+            let title = if Some(finding) == cause { "the cause".to_owned() } else { line(&finding.title) };
+            let _ = writeln!(self.0, "  [{severity}] {title} ({})", line(&finding.id));
+            let evidence = Some(&finding.evidence).filter(|evidence| !finding.title.contains(evidence.as_str()));
+            for part in std::iter::once(&finding.object).chain(evidence).filter(|part| !part.is_empty()) {
+                let _ = writeln!(self.0, "      {}", line(part));
             }
         }
     }
 
     fn conditions(&mut self, conditions: &[Condition], now: Timestamp) {
-        if conditions.is_empty() {
+        let rows: Vec<Vec<String>> = conditions
+            .iter()
+            .filter(|condition| condition.message.is_empty() || !self.0.contains(&line(&condition.message)))
+            .map(|condition| {
+                vec![
+                    format!("  {}", line(&condition.type_)),
+                    line(&condition.status),
+                    line(&condition.reason),
+                    ago(&condition.last_transition_time, now),
+                    line(&condition.message),
+                ]
+            })
+            .collect();
+        if rows.is_empty() {
             return;
         }
         self.0.push_str("\nConditions:\n");
-        let rows = conditions.iter().map(|condition| {
-            vec![
-                format!("  {}", line(&condition.type_)),
-                line(&condition.status),
-                line(&condition.reason),
-                ago(&condition.last_transition_time, now),
-                line(&condition.message),
-            ]
-        });
-        self.0.push_str(&table(["  TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"].map(str::to_owned).to_vec(), rows));
+        let head = ["  TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"].map(str::to_owned).to_vec();
+        self.0.push_str(&table(head, rows.into_iter()));
     }
 
     fn next(&mut self, commands: &[String]) {
@@ -319,7 +353,7 @@ pub(crate) fn list(bundles: &[DebugBundle], columns: Columns, now: Timestamp) ->
         head.insert(0, "NAMESPACE");
     }
     if columns.wide {
-        head.extend(["PROGRESS", "MISSING", "LOCATION", "URL UNTIL", "EXPIRES"]);
+        head.extend(["CONFIDENCE", "PROGRESS", "MISSING", "LOCATION", "URL UNTIL", "EXPIRES"]);
     }
     head.push("AGE");
     let rows = bundles.iter().map(|bundle| row(bundle, columns, now));
@@ -330,7 +364,7 @@ fn row(bundle: &DebugBundle, columns: Columns, now: Timestamp) -> Vec<String> {
     let status = bundle.status.as_ref();
     let stored = status.and_then(|status| status.bundle.as_ref());
     let target = bundle.spec.target.as_ref();
-    let mut cells = Vec::with_capacity(14);
+    let mut cells = Vec::with_capacity(15);
     if columns.namespace {
         cells.push(bundle.namespace().unwrap_or_default());
     }
@@ -339,11 +373,12 @@ fn row(bundle: &DebugBundle, columns: Columns, now: Timestamp) -> Vec<String> {
     cells.push(target.map(|target| target.name.clone()).unwrap_or_default());
     cells.push(bundle.trigger().to_string());
     cells.push(status.and_then(|status| status.phase).unwrap_or(Phase::New).to_string());
-    let cause = status.and_then(|status| status.cause.clone()).unwrap_or_default();
+    let cause = status.and_then(cause).unwrap_or_default();
     cells.push(if columns.wide { cause } else { bounded(&cause, CAUSE_LIMIT).into_owned() });
     cells.push(stored.map(|stored| human_bytes(size(stored))).unwrap_or_default());
     if columns.wide {
         let time = |time: Option<&Time>| time.map(at).unwrap_or_default();
+        cells.push(status.and_then(|s| s.confidence).map(|sure| sure.as_str().to_owned()).unwrap_or_default());
         cells.push(status.and_then(|s| s.progress.as_ref()).map(|p| p.message.clone()).unwrap_or_default());
         cells.push(status.and_then(|s| s.missing).map(|n| n.to_string()).unwrap_or_default());
         cells.push(stored.map(|stored| stored.storage_location.clone()).unwrap_or_default());
@@ -400,7 +435,7 @@ pub(crate) mod tests {
     pub(crate) fn stored() -> serde_json::Value {
         json!({
             "phase": "PartiallyFailed",
-            "cause": "PVR r1-ltc6t waits for pod shop/shop-0: Multi-Attach error\u{1b}[31m",
+            "cause": "PVR r1-ltc6t waits for pod shop/shop-0: Multi-Attach error\u{1b}[31m", "confidence": "certain",
             "startTimestamp": "2026-09-08T03:04:12Z", "completionTimestamp": "2026-09-08T03:04:31Z",
             "expiration": "2026-10-08T03:04:31Z", "missing": 2, "errors": 1, "warnings": 0, "attempts": 2,
             "downloadURL": "https://s3.example/b/k.tar.gz?X-Amz-Signature=geheim",
@@ -411,11 +446,18 @@ pub(crate) mod tests {
                 "manifestOffset": 64, "manifestLength": 100,
             },
             "findings": [{
-                "id": "pvr-pod-not-started", "severity": "error", "title": "The pod cannot start",
-                "object": "Pod/shop/shop-0", "evidence": "Multi-Attach error for volume \"pvc-1\"",
+                "id": "data-held-up", "severity": "error", "object": "PodVolumeRestore/velero-2/r1-ltc6t",
+                "title": "PVR r1-ltc6t waits for pod shop/shop-0: Multi-Attach error\u{1b}[31m for volume \"pvc-1\"",
+                "evidence": "Multi-Attach error\u{1b}[31m for volume \"pvc-1\"", "confidence": "certain",
+            }, {
+                "id": "results-warning", "severity": "warning", "title": "pods shop-1: exists already",
+                "object": "Restore/velero-2/r1", "evidence": "error: /exists already",
             }],
             "conditions": [{
                 "type": "Ready", "status": "True", "reason": "PartiallyCollected", "message": "stored, 2 items are missing",
+                "lastTransitionTime": "2026-09-08T03:04:31Z",
+            }, {
+                "type": "Uploaded", "status": "True", "reason": "Uploaded", "message": "in default",
                 "lastTransitionTime": "2026-09-08T03:04:31Z",
             }],
         })
@@ -434,7 +476,8 @@ pub(crate) mod tests {
 Name:             velero-2/restore-r1-1a2b
 Target:           Restore r1
 Phase:            PartiallyFailed: stored, 2 items are missing
-Cause:            PVR r1-ltc6t waits for pod shop/shop-0: Multi-Attach error[31m
+Cause:            PVR r1-ltc6t waits for pod shop/shop-0: Multi-Attach error[31m for volume \"pvc-1\"
+Confidence:       certain: each step to the cause was read
 Created:          2026-09-08T03:04:10Z (3m21s ago)
 Started:          2026-09-08T03:04:12Z, attempt 2
 Ended:            2026-09-08T03:04:31Z (3m ago, took 19s)
@@ -447,13 +490,15 @@ Download URL:     works until 2026-09-08T04:04:31Z (57m left); --url shows it
 Kept until:       2026-10-08T03:04:31Z (29d left)
 
 Findings:
-  [error] The pod cannot start (pvr-pod-not-started)
-      Pod/shop/shop-0
-      Multi-Attach error for volume \"pvc-1\"
+  [error] the cause (data-held-up)
+      PodVolumeRestore/velero-2/r1-ltc6t
+  [warning] pods shop-1: exists already (results-warning)
+      Restore/velero-2/r1
+      error: /exists already
 
 Conditions:
-  TYPE    STATUS   REASON               SINCE   MESSAGE
-  Ready   True     PartiallyCollected   3m      stored, 2 items are missing
+  TYPE       STATUS   REASON     SINCE   MESSAGE
+  Uploaded   True     Uploaded   3m      in default
 
 Next:
   kubectl debugbundle -n velero-2 cat restore-r1-1a2b summary.md
@@ -518,6 +563,25 @@ restore-r1-1a2b   <none>    <none>   Request   Queued            <none>         
         let wide = list(&bundles, Columns { wide: true, namespace: true }, now());
         assert!(wide.starts_with("NAMESPACE   NAME "), "{wide}");
         assert!(wide.contains("2026-09-08T04:04:31Z   2026-10-08T03:04:31Z   3m21s"), "{wide}");
+    }
+
+    #[test]
+    fn issue_34_where_no_failure_was_found_lists_and_ends_say_so() {
+        let text = |phase: &str| {
+            let of = bundle(json!({"phase": phase}));
+            (ending(&of), list(&[of], Columns { wide: false, namespace: false }, now()))
+        };
+        for (phase, expected) in
+            [("Completed", "No failure was found"), ("PartiallyFailed", "No failure was found in what could be read")]
+        {
+            let (ended, listed) = text(phase);
+            assert!(ended.contains(&format!("Cause:            {expected}\n")), "{ended}");
+            assert!(listed.contains(&format!("{phase}   {expected}   ")), "{listed}");
+        }
+        for phase in ["Failed", "Collecting"] {
+            let (ended, listed) = text(phase);
+            assert!(!ended.contains("No failure") && !listed.contains("No failure"), "{ended}{listed}");
+        }
     }
 
     #[test]

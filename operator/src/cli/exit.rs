@@ -23,7 +23,7 @@ pub enum Exit {
     Usage,
     /// A bundle exists, but lacks something that was wanted.
     PartiallyFailed,
-    /// The DebugBundle, or the file in it, does not exist.
+    /// The DebugBundle, its target, or the file in it does not exist.
     NotFound,
     /// The time limit was reached.
     Timeout,
@@ -71,7 +71,7 @@ impl Exit {
             Self::Failed => "failed: the request, or the DebugBundle itself (create --wait)",
             Self::Usage => "the command line is invalid",
             Self::PartiallyFailed => "PartiallyFailed: there is a bundle, but something wanted is missing in it",
-            Self::NotFound => "the DebugBundle, or the file in it, does not exist",
+            Self::NotFound => "the DebugBundle, its target, or the file in it does not exist",
             Self::Timeout => "a timeout was reached",
             Self::Integrity => "the data read differs from what the operator stored",
             Self::Unlisted => "not every location could be listed (prune)",

@@ -103,6 +103,11 @@ fn finding(root: &Root, target: &Value, graph: &Graph<'_>, evidence: &Evidence) 
         Finding::new(kind, &title, &reference(subject), Proof::new(path(shown.unwrap_or(subject)), &title))
     };
     finding.evidence.truncate(QUOTED);
+    finding.confidence = Some(match root.confidence {
+        Confidence::Certain => debugbundle_crd::CauseConfidence::Certain,
+        Confidence::Likely => debugbundle_crd::CauseConfidence::Likely,
+        Confidence::Unknown => debugbundle_crd::CauseConfidence::Unknown,
+    });
     finding
 }
 

@@ -1,7 +1,8 @@
 //! A finding, as written to `analysis/findings.json`: what is wrong, where the bundle shows it, what to do and where to
 //! read more. The bundle's status contains a short form.
 
-use debugbundle_crd::Severity;
+use debugbundle_crd::{CauseConfidence, Severity};
+use debugbundle_diagnosis::is_consequence;
 use debugbundle_format::text::{bounded, escape_for_terminal};
 use serde::Serialize;
 
@@ -26,6 +27,9 @@ pub struct Finding {
     pub object: String,
     /// The evidence, best first.
     pub evidence: Vec<Proof>,
+    /// How sure it is that this explains the failure; only of errors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<CauseConfidence>,
     /// How to fix it, in one sentence.
     pub remedy: String,
     /// A page of Velero's documentation, if one covers this.
@@ -53,14 +57,17 @@ impl Proof {
 }
 
 impl Finding {
-    /// A finding with its kind's remedy; title, object and evidence are foreign text: escaped and shortened here.
+    /// A finding with its kind's remedy. An error is certain, unless it only says what did not happen in time. Title,
+    /// object and evidence are foreign text: escaped and shortened here.
     pub(super) fn new(kind: FindingKind, title: &str, object: &str, proof: Proof) -> Self {
         let fit = |text: &str, most| bounded(&escape_for_terminal(text), most).into_owned();
+        let confidence = if is_consequence(title) { CauseConfidence::Unknown } else { CauseConfidence::Certain };
         let evidence =
             if proof.text.is_empty() { Vec::new() } else { vec![Proof { text: fit(&proof.text, TEXT), ..proof }] };
         Self {
             kind,
             severity: kind.severity(),
+            confidence: (kind.severity() == Severity::Error).then_some(confidence),
             title: fit(title, TITLE),
             object: fit(object, TITLE),
             evidence,
@@ -80,6 +87,7 @@ impl Finding {
             title: self.title.clone(),
             object: self.object.clone(),
             evidence: self.evidence.first().map(|proof| proof.text.clone()).unwrap_or_default(),
+            confidence: self.confidence,
         }
     }
 }

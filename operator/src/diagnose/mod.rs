@@ -14,7 +14,7 @@ mod timeline;
 
 use std::collections::BTreeSet;
 
-use debugbundle_crd::{Severity, TargetKind};
+use debugbundle_crd::{CauseConfidence, Severity, TargetKind};
 use debugbundle_diagnosis::readable;
 use serde_json::Value;
 
@@ -76,7 +76,9 @@ pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
         let is_told =
             |known: &Finding| known.kind == FindingKind::LocationUnavailable && known.object == reference(found);
         if !findings.iter().any(is_told) {
-            of_location(found, &mut findings);
+            // Nothing leads from the target to it.
+            let confidence = if evidence.target.is_some() { CauseConfidence::Likely } else { CauseConfidence::Certain };
+            of_location(found, confidence, &mut findings);
         }
     }
     failed::failed(&evidence.failed, &mut findings);
@@ -166,13 +168,14 @@ fn of_diagnosed(lines: &[String], file: &str, object: &str, findings: &mut Vec<F
     }
 }
 
-fn of_location(location: &Value, findings: &mut Vec<Finding>) {
+fn of_location(location: &Value, confidence: CauseConfidence, findings: &mut Vec<Finding>) {
     if location["status"]["phase"].as_str() == Some("Unavailable") {
         let message = location["status"]["message"].as_str().unwrap_or("no message");
         let name = location["metadata"]["name"].as_str().unwrap_or_default();
         let title = format!("BackupStorageLocation {name} is Unavailable: {message}");
         let proof = Proof::new(path(location), message);
-        findings.push(Finding::new(FindingKind::LocationUnavailable, &title, &reference(location), proof));
+        let finding = Finding::new(FindingKind::LocationUnavailable, &title, &reference(location), proof);
+        findings.push(Finding { confidence: Some(confidence), ..finding });
     }
 }
 

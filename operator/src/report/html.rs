@@ -114,10 +114,11 @@ fn findings(facts: &Facts<'_>, out: &mut String) {
                 Severity::Warning => "warning",
                 Severity::Info => "info",
             };
+            let sure = finding.confidence.map_or(String::new(), |sure| format!("<br>({})", sure.as_str()));
             let read_on =
                 finding.link.as_ref().map(|link| format!(" (<a href=\"{link}\">more</a>)", link = safe(link, 300)));
             format!(
-                "<td class=\"{word}\">{word}</td><td>{}<br>{}{}</td><td><code>{}</code></td>",
+                "<td class=\"{word}\">{word}{sure}</td><td>{}<br>{}{}</td><td><code>{}</code></td>",
                 safe(&finding.title, 1024),
                 safe(&finding.remedy, 1024),
                 read_on.unwrap_or_default(),

@@ -74,8 +74,9 @@ fn findings(diagnosis: &Diagnosis, out: &mut String) {
             Severity::Warning => "warning",
             Severity::Info => "info",
         };
-        let _ =
-            writeln!(out, "* **{word}** {} ({}, {})", code(&finding.title), finding.kind.id(), code(&finding.object));
+        let sure = finding.confidence.map_or(String::new(), |confidence| format!("{}, ", confidence.as_str()));
+        let (title, object) = (code(&finding.title), code(&finding.object));
+        let _ = writeln!(out, "* **{word}** {title} ({}, {sure}{object})", finding.kind.id());
         for proof in &finding.evidence {
             let place = proof.line.map_or_else(|| proof.path.clone(), |line| format!("{}:{line}", proof.path));
             let _ = match (proof.text == finding.title, place.is_empty()) {
@@ -278,6 +279,7 @@ mod tests {
         let unread = diagnose::Finding {
             kind: diagnose::FindingKind::ResultsUnreadable,
             severity: Severity::Warning,
+            confidence: None,
             title: "results.json could not be read: EOF".into(),
             object: "Restore/vault-ns/r1".into(),
             evidence: Vec::new(),

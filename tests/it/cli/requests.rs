@@ -9,6 +9,7 @@ use kube::api::ListParams;
 use serde_json::Value;
 use tokio::process::Command;
 
+use crate::support::bundles::until_nothing_is_stored;
 use crate::support::user::{User, a_restore, finish, kubectl, patch_status, stored};
 use harness::context::PREFIX;
 use harness::operator::program;
@@ -44,10 +45,14 @@ async fn creating_and_waiting_ends_with_what_became_of_the_bundle() {
         assert!(partly.out.contains("\nPhase:            PartiallyFailed: "), "{partly:?}");
         assert!(partly.out.contains("Missing:          1 item; why: kubectl debugbundle "), "{partly:?}");
 
-        let failed = user.line("create --restore nobody --wait --wait-timeout 2m").await;
+        let failed = user.line("create --restore regrow --storage-location nowhere --wait --wait-timeout 2m").await;
         assert_eq!(failed.code, 1, "{failed:?}");
-        assert!(failed.out.contains("\nPhase:            Failed: ") && failed.out.contains("nobody"), "{failed:?}");
-        assert!(failed.out.starts_with("debugbundle.debugbundle.io/restore-nobody-"), "a name was made: {failed:?}");
+        assert!(failed.out.contains("\nPhase:            Failed: ") && failed.out.contains("nowhere"), "{failed:?}");
+        assert!(failed.out.starts_with("debugbundle.debugbundle.io/restore-regrow-"), "a name was made: {failed:?}");
+
+        let nobody = user.line("create --restore nobody --wait --wait-timeout 2m").await;
+        assert_eq!((nobody.code, nobody.out.as_str()), (4, ""), "nothing was created: {nobody:?}");
+        assert!(nobody.err.starts_with("error: there is no Restore nobody in namespace cli-create-"), "{nobody:?}");
 
         let again = user.line("create --restore regrow --name whole").await;
         assert_eq!((again.code, again.out.as_str()), (1, ""), "{again:?}");
@@ -122,7 +127,8 @@ async fn the_list_and_the_story_say_what_happened_and_hide_the_url() {
             "Phase:            Completed: ",
             "Cause:            exceeded quota: no room for shop-0\n",
             "Missing:          nothing\n",
-            "\nFindings:\n  [error] exceeded quota: no room for shop-0 (results-error)\n",
+            "Confidence:       certain: each step to the cause was read\n",
+            "\nFindings:\n  [error] the cause (results-error)\n",
             &format!("\nNext:\n  kubectl debugbundle -n {} cat why summary.md\n", context.namespace),
         ] {
             assert!(story.out.contains(part), "{part:?} is not in {}", story.out);
@@ -144,6 +150,13 @@ async fn the_list_and_the_story_say_what_happened_and_hide_the_url() {
 
         let nobody = user.line("get nobody").await;
         assert_eq!((nobody.code, nobody.out.as_str()), (4, ""), "{nobody:?}");
+
+        let deleted = user.line("delete nobody why").await;
+        assert_eq!(deleted.code, 4, "{deleted:?}");
+        let object = &bundle.status.as_ref().and_then(|status| status.bundle.as_ref()).expect("it is stored").key;
+        assert!(deleted.out.starts_with("debugbundle.debugbundle.io/why deleted; the operator deletes"), "{deleted:?}");
+        assert!(deleted.out.contains(object.as_str()), "{deleted:?}");
+        until_nothing_is_stored(&context).await;
     })
     .await;
 }

@@ -5,16 +5,7 @@ use serde_json::Value;
 
 use super::{Need, Report, State, agent};
 use crate::graph::{Id, Kind, Seen, View, text};
-
-/// Words that say that something did not happen in time, or was interrupted, and not why.
-const CONSEQUENCES: [&str; 6] = [
-    "timeout on preparing",
-    "timed out",
-    "context canceled",
-    "deadline exceeded",
-    "during the server starting",
-    "Pod is in abnormal state",
-];
+use crate::texts::is_consequence;
 
 pub(super) fn report(id: &Id, object: &Value, view: &View<'_>) -> Report {
     let status = &object["status"];
@@ -24,7 +15,7 @@ pub(super) fn report(id: &Id, object: &Value, view: &View<'_>) -> Report {
     let state = if has_ended {
         // Velero's message may end where the reason should follow: `data path backup failed: `.
         let is_empty = message.is_empty() || message.ends_with(':');
-        let is_consequence = is_empty || CONSEQUENCES.iter().any(|words| message.contains(words));
+        let is_consequence = is_empty || is_consequence(message);
         let words = if message.is_empty() { "it has no message" } else { message };
         State::Says { words: words.to_owned(), is_consequence }
     } else {

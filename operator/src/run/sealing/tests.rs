@@ -77,7 +77,7 @@ fn found(entries: Vec<Entry>, diagnosis: Diagnosis) -> RunResult {
 fn finding(kind: FindingKind, title: &str, proof: &str) -> Finding {
     let evidence = vec![Proof { path: "a/log".to_owned(), line: None, text: proof.to_owned() }];
     let (title, object, remedy) = (title.to_owned(), "Pod/shop/db-0".to_owned(), String::new());
-    Finding { kind, severity: kind.severity(), title, object, evidence, remedy, link: None }
+    Finding { kind, severity: kind.severity(), confidence: None, title, object, evidence, remedy, link: None }
 }
 
 fn step(why: &str, path: &str) -> CauseStep {
