@@ -241,8 +241,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_docs_name_what_is_served() {
+    /// The text when each family has a series.
+    fn all_served() -> String {
         let metrics = Metrics::default();
         metrics.ended(Reason::Completed, Trigger::Request, None);
         metrics.stored(1);
@@ -252,7 +252,12 @@ mod tests {
         metrics.upload_retried(Some(ProbeStep::Dns), Reason::StoreUnreachable);
         metrics.event(Reason::Completed);
         metrics.api_request(None);
-        let text = metrics.text();
+        metrics.text()
+    }
+
+    #[test]
+    fn the_docs_name_what_is_served() {
+        let text = all_served();
         let served = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
         let docs = include_str!("../../docs/metrics.md");
         let rows = docs.lines().filter_map(|line| line.strip_prefix("| `debugbundle_")?.split_once('`'));
@@ -261,5 +266,22 @@ mod tests {
         let (served, in_docs): (BTreeSet<String>, BTreeSet<String>) =
             (served.map(str::to_owned).collect(), in_docs.collect());
         assert_eq!(served, in_docs, "docs/metrics.md");
+    }
+
+    #[test]
+    fn alerts_and_dashboard_ask_for_what_is_served() {
+        let text = all_served();
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        let served: BTreeSet<&str> = samples.filter_map(|line| line.split(['{', ' ']).next()).collect();
+        for (file, asked) in [
+            ("rules.yaml", include_str!("../../deploy/monitoring/rules.yaml")),
+            ("dashboard.json", include_str!("../../deploy/monitoring/dashboard.json")),
+        ] {
+            let is_part = |c: char| c.is_ascii_lowercase() || c == '_';
+            let found = asked.match_indices("debugbundle_").map(|(start, _)| &asked[start..]);
+            let names: BTreeSet<&str> = found.filter_map(|rest| rest.split(|c| !is_part(c)).next()).collect();
+            let unserved: Vec<_> = names.difference(&served).collect();
+            assert!(names.len() >= 5 && unserved.is_empty(), "{file} asks for {names:?}; not served: {unserved:?}");
+        }
     }
 }

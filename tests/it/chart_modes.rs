@@ -92,6 +92,7 @@ async fn helm_lint_finds_nothing_in_any_mode() {
         json!({}),
         json!({"replicas": 2, "fixedIds": false, "quota": {"create": true}, "networkPolicy": {"enabled": true}}),
         json!({"access": "namespaced", "namespaces": ["shop"], "admissionPolicy": {"create": false}}),
+        json!({"serviceMonitor": {"create": true}, "prometheusRule": {"create": true}, "grafanaDashboard": {"create": true}}),
     ] {
         let said = helm(&["lint", "--strict", "--kube-version", KUBERNETES], &values).await;
         assert!(said.contains("1 chart(s) linted, 0 chart(s) failed"), "{said}");

@@ -34,6 +34,7 @@ mod memory;
 mod metrics;
 mod missed_events;
 mod missing_rights;
+mod monitoring;
 mod must_gather;
 mod namespace_limit;
 mod node_slots;

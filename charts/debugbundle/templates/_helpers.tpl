@@ -9,6 +9,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
+{{/* The release's labels, and the user's for what selects the object. */}}
+{{- define "debugbundle.with" -}}
+{{- $root := index . 0 -}}
+{{- merge (include "debugbundle.labels" $root | fromYaml) (index . 1) | toYaml -}}
+{{- end }}
+
 {{/* A file of deploy/, which the chart holds as files/: the rules are written once, there. */}}
 {{- define "debugbundle.file" -}}
 {{- $text := .root.Files.Get (printf "files/%s" .path) -}}

@@ -108,7 +108,8 @@ struct Flags {
     #[arg(long, env = "DEBUGBUNDLE_AUTOMATIC", default_value_t = true, action = clap::ArgAction::Set)]
     automatic: bool,
 
-    /// Address and port for the probes /livez and /readyz, such as `[::]:8080`; default: no port is opened.
+    /// Address and port for the probes /livez and /readyz and for /metrics, such as `[::]:8080`; default: no port is
+    /// opened.
     #[arg(long, env = "DEBUGBUNDLE_HTTP_ADDRESS")]
     http_address: Option<SocketAddr>,
 
