@@ -37,6 +37,8 @@ pub struct About {
     pub target: Option<(String, String)>,
     /// What the first line must match. None: nothing points to a failure.
     pub line: Option<String>,
+    /// What its remedy must match: the sentence, then each command on a line of its own.
+    pub remedy: Option<String>,
     /// What the first line must not match.
     #[serde(default)]
     pub never: Vec<String>,
