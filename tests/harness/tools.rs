@@ -46,6 +46,10 @@ pub enum Tool {
     CniBridge,
     /// Runs as an init container in restored pods, until Velero has restored their volumes.
     VeleroRestoreHelper,
+    /// Scrapes the operator, as it does for an on-call.
+    Prometheus,
+    /// Checks rules and metrics, and asks Prometheus.
+    Promtool,
 }
 
 /// Why a tool is not available.
@@ -107,6 +111,8 @@ struct Family {
     module: &'static str,
     /// The linker flags that set the version; `{v}`, `{major}` and `{minor}` are filled in.
     version_flags: &'static str,
+    /// Build tags, separated by commas.
+    tags: &'static str,
     /// Build time on two cores with an empty build cache.
     takes: &'static str,
 }
@@ -116,6 +122,7 @@ static ETCD: Family = Family {
     packages: &["go.etcd.io/etcd/server/v3"],
     module: "go.etcd.io/etcd/server/v3",
     version_flags: "",
+    tags: "",
     takes: "half a minute",
 };
 // Without its version the server reports v0.0.0, and clients misjudge it.
@@ -128,6 +135,7 @@ const KUBERNETES: Family = Family {
     ],
     module: "k8s.io/kubernetes",
     version_flags: " -X k8s.io/component-base/version.gitVersion={v} -X k8s.io/component-base/version.gitMajor={major} -X k8s.io/component-base/version.gitMinor={minor}",
+    tags: "",
     takes: "6 minutes",
 };
 static VERSITYGW: Family = Family {
@@ -135,6 +143,7 @@ static VERSITYGW: Family = Family {
     packages: &["github.com/versity/versitygw/cmd/versitygw"],
     module: "github.com/versity/versitygw",
     version_flags: "",
+    tags: "",
     takes: "a minute",
 };
 const VELERO: Family = Family {
@@ -142,6 +151,7 @@ const VELERO: Family = Family {
     packages: &["github.com/vmware-tanzu/velero/cmd/velero"],
     module: "github.com/vmware-tanzu/velero",
     version_flags: " -X github.com/vmware-tanzu/velero/pkg/buildinfo.Version={v}",
+    tags: "",
     takes: "3 minutes",
 };
 static AWS_PLUGIN: Family = Family {
@@ -149,6 +159,7 @@ static AWS_PLUGIN: Family = Family {
     packages: &["github.com/vmware-tanzu/velero-plugin-for-aws/velero-plugin-for-aws"],
     module: "github.com/vmware-tanzu/velero-plugin-for-aws",
     version_flags: "",
+    tags: "",
     takes: "4 minutes",
 };
 static GITLEAKS: Family = Family {
@@ -156,6 +167,7 @@ static GITLEAKS: Family = Family {
     packages: &["github.com/zricethezav/gitleaks/v8"],
     module: "github.com/zricethezav/gitleaks/v8",
     version_flags: " -X github.com/zricethezav/gitleaks/v8/version.Version={v}",
+    tags: "",
     takes: "two minutes",
 };
 
@@ -164,6 +176,7 @@ static HELM: Family = Family {
     packages: &["helm.sh/helm/v3/cmd/helm"],
     module: "helm.sh/helm/v3",
     version_flags: " -X helm.sh/helm/v3/internal/version.version={v}",
+    tags: "",
     takes: "3 minutes",
 };
 // Apart from `kubernetes` and `velero`, because few need them; the folders are links to the same modules.
@@ -188,6 +201,7 @@ static CONTAINERD: Family = Family {
     ],
     module: "github.com/containerd/containerd/v2",
     version_flags: " -X github.com/containerd/containerd/v2/version.Version={v}",
+    tags: "",
     takes: "a minute",
 };
 static CNI: Family = Family {
@@ -199,7 +213,18 @@ static CNI: Family = Family {
     ],
     module: "github.com/containernetworking/plugins",
     version_flags: "",
+    tags: "",
     takes: "half a minute",
+};
+
+// Without the discovery of targets in clouds, which no test needs.
+static PROMETHEUS: Family = Family {
+    name: "prometheus",
+    packages: &["github.com/prometheus/prometheus/cmd/prometheus", "github.com/prometheus/prometheus/cmd/promtool"],
+    module: "github.com/prometheus/prometheus",
+    version_flags: "",
+    tags: "remove_all_sd",
+    takes: "4 minutes",
 };
 
 impl Tool {
@@ -219,6 +244,8 @@ impl Tool {
             Self::Containerd => "containerd",
             Self::CniBridge => "bridge",
             Self::VeleroRestoreHelper => "velero-restore-helper",
+            Self::Prometheus => "prometheus",
+            Self::Promtool => "promtool",
         }
     }
 
@@ -235,6 +262,7 @@ impl Tool {
             Self::Containerd => &CONTAINERD,
             Self::CniBridge => &CNI,
             Self::VeleroRestoreHelper => &VELERO_RESTORE_HELPER,
+            Self::Prometheus | Self::Promtool => &PROMETHEUS,
         }
     }
 
@@ -316,7 +344,12 @@ impl Recipe {
         let version_flags =
             family.version_flags.replace("{v}", &version).replace("{major}", major).replace("{minor}", minor);
         let flags = format!("-s -w{version_flags}");
-        let digest = Sha256::new().chain_update(&module).chain_update(&sums).chain_update(&flags).finalize();
+        let digest = Sha256::new()
+            .chain_update(&module)
+            .chain_update(&sums)
+            .chain_update(&flags)
+            .chain_update(family.tags)
+            .finalize();
         let key = digest.iter().take(8).fold(String::new(), |key, byte| format!("{key}{byte:02x}"));
         Ok(Self { folder, flags, version, key })
     }
@@ -365,7 +398,7 @@ fn build(tool: Tool, family: &'static Family, recipe: &Recipe, into: &Path) -> R
     // A package at a module's root would be named after the major version.
     let target = if family.packages.len() == 1 { into.join(tool.file_name()) } else { into.join("") };
     let mut go = Command::new("go")
-        .args(["build", "-trimpath", "-ldflags", &recipe.flags, "-o"])
+        .args(["build", "-trimpath", "-tags", family.tags, "-ldflags", &recipe.flags, "-o"])
         .arg(target)
         .args(family.packages)
         .current_dir(&recipe.folder)
@@ -423,7 +456,10 @@ mod tests {
     #[test]
     fn every_family_says_the_version_that_it_builds() {
         let node = [&KUBERNETES_NODE, &VELERO_RESTORE_HELPER, &CONTAINERD, &CNI];
-        for family in [&ETCD, &KUBERNETES, &VERSITYGW, &VELERO, &AWS_PLUGIN, &GITLEAKS, &HELM].into_iter().chain(node) {
+        for family in [&ETCD, &KUBERNETES, &VERSITYGW, &VELERO, &AWS_PLUGIN, &GITLEAKS, &HELM, &PROMETHEUS]
+            .into_iter()
+            .chain(node)
+        {
             let recipe = Recipe::of(family).expect("tests/tools has go.mod and go.sum");
             assert!(recipe.version != "v0.0.0", "{}: no version of {} in go.mod", family.name, family.module);
             assert!(!recipe.flags.contains('{'), "{}: {}", family.name, recipe.flags);

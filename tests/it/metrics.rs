@@ -1,6 +1,6 @@
 //! `/metrics` of a running operator: what it counts after bundles of different results.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr};
 
 use harness::{Operator, bundle::spec_about, until, velero_objects::restore, with_namespace};
 use serde_json::json;
@@ -9,7 +9,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::bundles::LIMIT;
+use crate::support::{
+    bundles::LIMIT,
+    prometheus::{free_address, promtool},
+};
 
 async fn scraped(address: SocketAddr) -> String {
     let mut connection = TcpStream::connect(address).await.expect("it listens");
@@ -21,11 +24,34 @@ async fn scraped(address: SocketAddr) -> String {
     answer.split_once("\r\n\r\n").expect("a head and a body").1.to_owned()
 }
 
+/// The same in Prometheus' older text format, which promtool reads: there the suffix of a counter is part of the name.
+fn older_format(text: &str) -> String {
+    let kinds: BTreeMap<_, _> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+    let mut out = String::new();
+    for line in text.lines() {
+        let Some((word, rest)) = line.strip_prefix("# ").and_then(|line| line.split_once(' ')) else {
+            let _ = writeln!(out, "{line}");
+            continue;
+        };
+        let (name, rest) = rest.split_once(' ').expect("a name and more");
+        let (suffix, rest) = match (kinds[name], word) {
+            ("counter", _) => ("_total", rest),
+            ("info", "TYPE") => ("_info", "gauge"),
+            ("info", _) => ("_info", rest),
+            _ => ("", rest),
+        };
+        if word != "UNIT" {
+            let _ = writeln!(out, "# {word} {name}{suffix} {rest}");
+        }
+    }
+    out
+}
+
 #[tokio::test]
 async fn after_three_bundles_of_different_results_metrics_count_them_and_name_nobody() {
     with_namespace("metrics", |context| async move {
         context.create_velero(restore("orchid").partially_failed()).await;
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr()).expect("a port");
+        let address = free_address();
         let _operator = Operator::of(&context).args(["--http-address", &address.to_string()]).ready().await;
         context.debug_bundle("about-orchid", spec_about("Restore", "orchid")).await;
         context.debug_bundle("about-nobody", spec_about("Restore", "nobody")).await;
@@ -54,6 +80,8 @@ async fn after_three_bundles_of_different_results_metrics_count_them_and_name_no
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
         assert!(text.contains("result=\"Completed\"") || text.contains("result=\"PartiallyCollected\""), "{text}");
+        let said = promtool(["check", "metrics"], &older_format(&text)).await;
+        assert_eq!(said.as_deref(), Ok(""), "promtool check metrics");
         for name in ["orchid", "nobody", "nowhere", "not-there", context.namespace.as_str()] {
             assert!(!text.contains(name), "{name} is in\n{text}");
         }

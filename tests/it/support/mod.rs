@@ -5,6 +5,7 @@ pub mod chart;
 pub mod collection;
 pub mod download_proxy;
 pub mod flavours;
+pub mod prometheus;
 pub mod shop;
 pub mod snapshots;
 pub mod store;
