@@ -2,17 +2,33 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use futures::{StreamExt as _, stream};
 use harness::bundle::spec_about;
 use harness::scene::{Scene, Verdict};
-use harness::{Operator, until, with_namespace};
-use serde_json::json;
+use harness::{Context, Operator, until, with_namespace};
+use serde_json::{Value, json};
 
 use crate::support::bundles::{LIMIT, events, status, until_ended};
+use crate::support::user::User;
 
 /// Scenes that run side by side.
 const AT_ONCE: usize = 4;
+
+/// What is said about a target that is well.
+const NOTHING: &str = "No failure was found.";
+
+/// What `kubectl debugbundle explain` says of a scene's target.
+async fn explained(scene: &Scene, context: &Arc<Context>) -> Option<String> {
+    let (kind, name) = scene.about.target.as_ref()?;
+    let flag = format!("--{}", kind.to_lowercase());
+    let ran = User::of(context).run(["explain", &flag, name, "-o", "json"]).await;
+    assert_eq!(ran.code, 0, "{}: {ran:?}", scene.name);
+    let said: Value = serde_json::from_str(&ran.out).expect("JSON");
+    assert_eq!(said["notRead"], json!([]), "{}: {ran:?}", scene.name);
+    Some(said["causes"][0]["line"].as_str().unwrap_or(NOTHING).to_owned())
+}
 
 /// The line about a scene, and its verdict.
 async fn played(scene: &Scene) -> (Verdict, String) {
@@ -21,6 +37,7 @@ async fn played(scene: &Scene) -> (Verdict, String) {
         let outcome = &outcome;
         async move {
             let loaded = scene.load(&context).await;
+            let on_the_spot = explained(scene, &context).await;
             let _operator = Operator::of(&context).ready().await;
             let mut spec = scene.about.target.as_ref().map_or(json!({}), |(kind, name)| spec_about(kind, name));
             // A scene's own location may be what is broken.
@@ -36,9 +53,14 @@ async fn played(scene: &Scene) -> (Verdict, String) {
                 })
                 .await;
             }
+            if let Some(now) = on_the_spot {
+                let (now, of_bundle) = (loaded.plain(&now), loaded.plain(cause.unwrap_or(NOTHING)));
+                let beginning = of_bundle.split('…').next().unwrap_or_default();
+                assert!(now.starts_with(beginning), "{}: explain says {now:?}, the bundle {of_bundle:?}", scene.name);
+            }
             let findings: Vec<String> = ended.findings.iter().map(|finding| finding.title.clone()).collect();
             let verdict = loaded.judge(cause, &findings);
-            let line = loaded.plain(cause.unwrap_or("No failure was found."));
+            let line = loaded.plain(cause.unwrap_or(NOTHING));
             *outcome.lock().expect("nobody panicked") = Some((verdict, line));
         }
     })

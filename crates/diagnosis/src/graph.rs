@@ -109,6 +109,14 @@ pub enum Wanted {
     List(Kind, String),
     /// The objects of a kind with a label, in any namespace: kind, label, value.
     Labelled(Kind, String, String),
+    /// The Events that warn about an object.
+    Warnings(Id),
+    /// The last words in the log of a container's instance: [`crate::LastWords`]; `true`: of the one before.
+    LastWords(Id, String, bool),
+    /// The errors of the target's results file.
+    Results,
+    /// The target's hooks that failed, from its log: [`crate::Hooks`].
+    FailedHooks,
 }
 
 /// What is known of the cluster at a moment.
@@ -119,12 +127,13 @@ pub struct Graph<'a> {
     objects: BTreeMap<Id, Known<'a>>,
     listed: BTreeSet<(Kind, String)>,
     labelled: BTreeSet<(Kind, String, String)>,
+    warned: BTreeSet<Id>,
     is_whole: bool,
-    errors: Vec<String>,
-    failed_hooks: Vec<String>,
+    errors: Option<Vec<String>>,
+    failed_hooks: Option<Vec<String>>,
     further_ahead: usize,
     /// By pod, container, and whether the instance before is meant.
-    said: BTreeMap<(Id, String, bool), String>,
+    said: BTreeMap<(Id, String, bool), Option<String>>,
 }
 
 impl<'a> Graph<'a> {
@@ -136,9 +145,10 @@ impl<'a> Graph<'a> {
             objects: BTreeMap::new(),
             listed: BTreeSet::new(),
             labelled: BTreeSet::new(),
+            warned: BTreeSet::new(),
             is_whole: false,
-            errors: Vec::new(),
-            failed_hooks: Vec::new(),
+            errors: None,
+            failed_hooks: None,
             further_ahead: 0,
             said: BTreeMap::new(),
         }
@@ -172,9 +182,14 @@ impl<'a> Graph<'a> {
         self.labelled.insert((kind, label.to_owned(), value.to_owned()));
     }
 
+    /// Records that all Events that warn about an object were added.
+    pub fn warned(&mut self, id: Id) {
+        self.warned.insert(id);
+    }
+
     /// Adds a sentence for each hook that failed, from the target's log: [`crate::Hooks`].
     pub fn failed_hooks(&mut self, hooks: impl IntoIterator<Item = String>) {
-        self.failed_hooks.extend(hooks);
+        self.failed_hooks.get_or_insert_default().extend(hooks);
     }
 
     /// How many more objects Velero takes up before the target than were added.
@@ -182,14 +197,15 @@ impl<'a> Graph<'a> {
         self.further_ahead = number;
     }
 
-    /// Adds the last words in the log of a container's instance: [`crate::LastWords`]. `is_previous`: of the one before.
-    pub fn said(&mut self, pod: Id, container: &str, is_previous: bool, words: String) {
+    /// Adds the last words in the log of a container's instance: [`crate::LastWords`]; `None`: it has none.
+    /// `is_previous`: of the one before.
+    pub fn said(&mut self, pod: Id, container: &str, is_previous: bool, words: Option<String>) {
         self.said.insert((pod, container.to_owned(), is_previous), words);
     }
 
     /// Adds the errors of the target's results file, in its order.
     pub fn errors(&mut self, errors: impl IntoIterator<Item = String>) {
-        self.errors.extend(errors);
+        self.errors.get_or_insert_default().extend(errors);
     }
 
     /// What was not added does not exist.
@@ -227,7 +243,14 @@ impl<'a> View<'a> {
 
     /// A sentence for each of the target's hooks that failed.
     pub(crate) fn failed_hooks(&self) -> &'a [String] {
-        &self.graph.failed_hooks
+        self.known_or_wanted(self.graph.failed_hooks.as_ref(), Wanted::FailedHooks)
+    }
+
+    fn known_or_wanted(&self, known: Option<&'a Vec<String>>, wanted: Wanted) -> &'a [String] {
+        if known.is_none() && !self.graph.is_whole {
+            self.wants.borrow_mut().insert(wanted);
+        }
+        known.map(Vec::as_slice).unwrap_or_default()
     }
 
     /// How many more objects are in front of the target than are known.
@@ -237,7 +260,12 @@ impl<'a> View<'a> {
 
     /// The last words in the log of a container's instance.
     pub(crate) fn said(&self, pod: &Id, container: &str, is_previous: bool) -> Option<&'a str> {
-        self.graph.said.get(&(pod.clone(), container.to_owned(), is_previous)).map(String::as_str)
+        let instance = (pod.clone(), container.to_owned(), is_previous);
+        let said = self.graph.said.get(&instance);
+        if said.is_none() && !self.graph.is_whole {
+            self.wants.borrow_mut().insert(Wanted::LastWords(instance.0, instance.1, instance.2));
+        }
+        said?.as_deref()
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -251,7 +279,7 @@ impl<'a> View<'a> {
 
     /// The errors of the target's results file.
     pub(crate) fn errors(&self) -> &'a [String] {
-        &self.graph.errors
+        self.known_or_wanted(self.graph.errors.as_ref(), Wanted::Results)
     }
 
     pub(crate) fn get(&self, id: &Id) -> Seen<'a> {
@@ -272,6 +300,10 @@ impl<'a> View<'a> {
         if !self.is_listed(&kind, namespace) {
             self.wants.borrow_mut().insert(Wanted::List(kind.clone(), namespace.to_owned()));
         }
+        self.known(kind, namespace)
+    }
+
+    fn known(&self, kind: Kind, namespace: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
         let first = Id::new(kind.clone(), namespace, "");
         let namespace = namespace.to_owned();
         let known = self.graph.objects.range(first..);
@@ -307,7 +339,10 @@ impl<'a> View<'a> {
             let regarding = &event["involvedObject"];
             event["type"] == "Warning" && regarding["kind"] == id.kind.as_str() && regarding["name"] == id.name.as_str()
         };
-        let mut found: Vec<_> = self.list(Kind::Event, namespace).filter(about).collect();
+        if !self.is_listed(&Kind::Event, namespace) && !self.graph.warned.contains(id) {
+            self.wants.borrow_mut().insert(Wanted::Warnings(id.clone()));
+        }
+        let mut found: Vec<_> = self.known(Kind::Event, namespace).filter(about).collect();
         found.sort_by_key(|event| std::cmp::Reverse(last_seen(event)));
         found
     }

@@ -15,10 +15,12 @@
 //! | [`walk`] | from the target to the roots |
 //! | [`say`] | a root as one line |
 //! | [`texts`], [`hook`] | what error texts and logs say |
+//! | [`label`] | names as Velero writes them into labels |
 
 pub mod graph;
 pub mod hook;
 mod kinds;
+pub mod label;
 pub mod say;
 pub mod texts;
 pub mod walk;
@@ -28,6 +30,6 @@ mod scenes;
 
 pub use graph::{Graph, Id, Kind, Known, Wanted};
 pub use hook::Hooks;
-pub use say::line;
+pub use say::{line, stands};
 pub use texts::{LastWords, is_consequence, readable};
 pub use walk::{Confidence, Explanation, Relation, Root, walk};

@@ -1,6 +1,10 @@
 //! A root as one line: subject, what it waits for, since when, and the innermost reason.
 
-use crate::graph::Kind;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::graph::{Id, Kind};
+use crate::kinds;
 use crate::walk::{Relation, Root, Waypoint};
 
 /// `PodVolumeRestore r1-abc waits for pod shop/db-0 (Init:0/1 for 14 min): its volume pvc-1 is attached to node n2`,
@@ -25,6 +29,12 @@ pub fn line(root: &Root) -> String {
         Relation::Restored => format!("{subject}, but not all that it made is well: {about_pod}{words}"),
         _ => format!("{subject}: {about_pod}{words}"),
     }
+}
+
+/// How an object stands at that time, in a few words: `New for 40 min`, `Init:0/1 for 14 min`, or the phase in which it
+/// ended. Empty for kinds of which nothing is known.
+pub fn stands(object: &Value, now: Timestamp) -> String {
+    kinds::stands(&Id::of(object), object, now)
 }
 
 /// The subject is the object that moves the data.

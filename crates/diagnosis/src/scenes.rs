@@ -145,22 +145,28 @@ fn nodes(text: &str) -> impl Iterator<Item = Value> + use<'_> {
 }
 
 fn graph(scene: &Scene) -> Graph<'_> {
-    let mut graph = unread(scene);
+    let mut graph = unread();
     for object in &scene.objects {
         graph.add(object);
+    }
+    graph.errors(scene.errors.clone());
+    graph.failed_hooks(scene.hooks.clone());
+    for (pod, container, is_previous, words) in &scene.said {
+        graph.said(Id::new(Kind::Pod, "velero", pod), container, *is_previous, Some(words.clone()));
     }
     graph
 }
 
-/// What files say, without any object.
-fn unread(scene: &Scene) -> Graph<'_> {
-    let mut graph = Graph::new("velero", NOW.parse().unwrap());
-    graph.errors(scene.errors.clone());
-    graph.failed_hooks(scene.hooks.clone());
-    for (pod, container, is_previous, words) in &scene.said {
-        graph.said(Id::new(Kind::Pod, "velero", pod), container, *is_previous, words.clone());
-    }
-    graph
+/// Nothing is known.
+fn unread<'a>() -> Graph<'a> {
+    Graph::new("velero", NOW.parse().unwrap())
+}
+
+/// The last words of a container's instance in a scene.
+fn words<'a>(scene: &'a Scene, pod: &Id, container: &str, is_previous: bool) -> Option<&'a String> {
+    let of_it =
+        |said: &&(String, String, bool, String)| said.0 == pod.name && said.1 == container && said.2 == is_previous;
+    scene.said.iter().find(of_it).map(|said| &said.3)
 }
 
 fn first_line(scene: &Scene, graph: &Graph<'_>) -> Option<(String, Confidence)> {
@@ -265,7 +271,7 @@ fn names_and_times_change_nothing_else_in_a_line() {
         graph.errors(scene.errors.iter().map(|error| change(error)));
         graph.failed_hooks(scene.hooks.iter().map(|hook| change(hook)));
         for (pod, container, is_previous, words) in &scene.said {
-            graph.said(Id::new(Kind::Pod, "velero", pod), container, *is_previous, change(words));
+            graph.said(Id::new(Kind::Pod, "velero", pod), container, *is_previous, Some(change(words)));
         }
         let found = walk(&graph.whole(), &scene.target);
         found.roots.first().map(line)
@@ -284,7 +290,7 @@ fn names_and_times_change_nothing_else_in_a_line() {
 fn what_is_not_known_is_wanted_and_a_walk_that_gets_it_says_the_same() {
     for scene in scenes() {
         let wanted = first_line(&scene, &graph(&scene).whole());
-        let mut reading = unread(&scene);
+        let mut reading = unread();
         let mut rounds = 0;
         loop {
             let found = walk(&reading, &scene.target);
@@ -319,6 +325,22 @@ fn what_is_not_known_is_wanted_and_a_walk_that_gets_it_says_the_same() {
                         }
                         reading.labelled(kind, &label, &value);
                     }
+                    Wanted::Warnings(id) => {
+                        let about = |object: &&Value| {
+                            let regarding = &object["involvedObject"];
+                            regarding["kind"] == id.kind.as_str() && regarding["name"] == id.name.as_str()
+                        };
+                        for object in scene.objects.iter().filter(|object| object["kind"] == "Event").filter(about) {
+                            reading.add(object);
+                        }
+                        reading.warned(id);
+                    }
+                    Wanted::LastWords(pod, container, is_previous) => {
+                        let words = words(&scene, &pod, &container, is_previous).cloned();
+                        reading.said(pod, &container, is_previous, words);
+                    }
+                    Wanted::Results => reading.errors(scene.errors.clone()),
+                    Wanted::FailedHooks => reading.failed_hooks(scene.hooks.clone()),
                 }
             }
         }

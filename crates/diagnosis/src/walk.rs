@@ -75,6 +75,8 @@ pub struct Root {
 pub struct Explanation {
     /// What stops the target or made it fail; none: nothing points to a failure.
     pub roots: Vec<Root>,
+    /// The objects that were asked: the target, and all that it depends on as far as they are known.
+    pub checked: BTreeSet<Id>,
     /// What would have to be read to know more.
     pub wants: BTreeSet<Wanted>,
 }
@@ -82,19 +84,26 @@ pub struct Explanation {
 /// Walks from the target.
 pub fn walk(graph: &Graph<'_>, target: &Id) -> Explanation {
     let view = View::of(graph, target);
-    let mut walk =
-        Walk { view, on_the_way: Vec::new(), relation: Relation::Itself, has_unread: false, is_by_time: false };
+    let mut walk = Walk {
+        view,
+        on_the_way: Vec::new(),
+        checked: BTreeSet::new(),
+        relation: Relation::Itself,
+        has_unread: false,
+        is_by_time: false,
+    };
     let mut roots = walk.below(target, None);
     let mut said = BTreeSet::new();
     // What says why comes before what only did not happen in time.
     roots.sort_by_key(|root| std::cmp::Reverse(root.confidence));
     roots.retain(|root| said.insert((root.words.clone(), root.way.last().map(|step| step.id.clone()))));
-    Explanation { roots, wants: walk.view.into_wants() }
+    Explanation { roots, checked: walk.checked, wants: walk.view.into_wants() }
 }
 
 struct Walk<'a> {
     view: View<'a>,
     on_the_way: Vec<Waypoint>,
+    checked: BTreeSet<Id>,
     relation: Relation,
     has_unread: bool,
     /// A step on the way rests on time.
@@ -115,6 +124,7 @@ impl Walk<'_> {
                 return held.map(|why| self.root(id, String::new(), why.to_owned(), false)).into_iter().collect();
             }
         };
+        self.checked.insert(id.clone());
         let stands = kinds::stands(id, object, self.view.now());
         let report = kinds::report(id, object, &self.view);
         let (unread_before, relation_before, by_time_before) = (self.has_unread, self.relation, self.is_by_time);

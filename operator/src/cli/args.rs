@@ -63,7 +63,9 @@ pub(crate) enum Command {
     /// List bundles
     #[command(visible_alias = "ls")]
     List(List),
-    /// Explain one bundle: phase, cause, findings, what is missing, where it is stored
+    /// Explain a Backup or Restore on the spot: cause, way to it, what was looked at; needs neither bundle nor operator
+    Explain(Explain),
+    /// Show one bundle: phase, cause, findings, what is missing, where it is stored
     Get(Get),
     /// Download a bundle; resumes, verifies, and renews the URL by itself
     Download(Download),
@@ -316,6 +318,29 @@ pub(crate) struct Cat {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct Explain {
+    /// The Restore to explain
+    #[arg(long, value_name = "NAME", value_parser = object_name, conflicts_with = "backup", required_unless_present = "backup")]
+    pub restore: Option<String>,
+
+    /// The Backup to explain
+    #[arg(long, value_name = "NAME", value_parser = object_name)]
+    pub backup: Option<String>,
+
+    /// Explain again every few seconds, until the Backup or Restore has ended
+    #[arg(long)]
+    pub watch: bool,
+
+    /// Do not show the cause that an earlier DebugBundle of it found
+    #[arg(long)]
+    pub live: bool,
+
+    /// Output format; default: an explanation in plain text
+    #[arg(short, long, value_name = "FORMAT", value_enum, conflicts_with = "watch")]
+    pub output: Option<DocumentFormat>,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct Delete {
     /// Names of the DebugBundles
     #[arg(value_name = "NAME", value_parser = object_name, required = true)]
@@ -498,6 +523,8 @@ mod tests {
             "-n velero-2 list",
             "get x --url -n other",
             "download x -o /tmp/ --force --cacert ca.pem",
+            "explain --restore r1 --live -o json",
+            "explain --backup b1 --watch",
             "cat x summary.md --request-timeout 5s",
             "cat --file b.tar.gz --list",
             "prune --delete --storage-location offsite --installation none",
@@ -521,6 +548,8 @@ mod tests {
             "create --wait-timeout 2h",
             "create --wait --dry-run",
             "create --output json",
+            "explain",
+            "explain --restore r1 --watch -o json",
             "get",
             "get ../x",
             "prune --all-installations --delete",

@@ -117,7 +117,7 @@ async fn newest_about(api: &Api<DebugBundle>, args: &Get) -> Result<DebugBundle,
     })
 }
 
-fn is_about(bundle: &DebugBundle, restore: Option<&str>, backup: Option<&str>) -> bool {
+pub(super) fn is_about(bundle: &DebugBundle, restore: Option<&str>, backup: Option<&str>) -> bool {
     let wanted = match (restore, backup) {
         (Some(name), _) => (TargetKind::Restore, name),
         (None, Some(name)) => (TargetKind::Backup, name),

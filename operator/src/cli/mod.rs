@@ -6,7 +6,7 @@
 //! | [`args`] | the command line |
 //! | [`exit`] | exit codes and errors |
 //! | [`connect`] | kubeconfig and context |
-//! | [`create`], [`list`], [`download`], [`cat`], [`delete`], [`collect`], [`prune`], [`completion`] | the commands (`get` is in `list`) |
+//! | [`create`], [`list`], [`download`], [`cat`], [`delete`], [`explain`], [`collect`], [`prune`], [`completion`] | the commands (`get` is in `list`) |
 //! | [`display`] | a DebugBundle in words and tables |
 //! | [`progress`] | the bar |
 //! | [`url`] | download URLs: the one in status, or a new one |
@@ -26,6 +26,7 @@ mod display;
 mod download;
 pub mod engine;
 pub mod exit;
+mod explain;
 mod extract;
 mod fetch;
 mod http;
@@ -85,6 +86,7 @@ async fn run(
         Command::Download(args) => download::run(args, namespace, client().await?, now, out).await,
         Command::Cat(args) => cat::run(args, namespace, client, now, out).await,
         Command::Delete(args) => delete::run(args, namespace, client().await?, out).await,
+        Command::Explain(args) => Box::pin(explain::run(args, namespace, client().await?, out)).await,
         Command::Collect(args) => collect::run(args, namespace, client().await?, now, engine, out).await,
         Command::Prune(args) => Box::pin(prune::run(args, namespace, client().await?, out)).await,
         Command::Completion(args) => completion::print(args, out),

@@ -45,10 +45,12 @@ pub(crate) async fn run(args: &Prune, namespace: &str, client: Client, out: &mut
     engine.read_installation().await.map_err(failed)?;
     let own = engine.installation().map_err(failed)?.clone();
     let (locations, server) = engine.locations().await.map_err(failed)?;
-    let wanted: Vec<&Location> = locations
+    let mut wanted: Vec<&Location> = locations
         .iter()
         .filter(|location| args.storage_location.as_ref().is_none_or(|name| *name == location.name))
         .collect();
+    // Of two locations on one store, the bundles are counted for one from which they can be removed.
+    wanted.sort_by_key(|location| location.access == AccessMode::ReadOnly);
     if let (Some(name), []) = (&args.storage_location, &wanted[..]) {
         return Err(CliError::new(Exit::NotFound, format!("there is no BackupStorageLocation {name}")));
     }
@@ -72,8 +74,10 @@ pub(crate) async fn run(args: &Prune, namespace: &str, client: Client, out: &mut
     let text = if args.all_installations {
         summary(&all, &own, &living)
     } else {
+        let mut seen = BTreeSet::new();
         for one in &mut all {
             one.bundles = verdict::orphans(std::mem::take(&mut one.bundles), &living);
+            one.bundles.retain(|bundle| seen.insert((store_of(one.location), bundle.key.as_str().to_owned())));
         }
         table(&all)
     };
@@ -85,6 +89,12 @@ pub(crate) async fn run(args: &Prune, namespace: &str, client: Client, out: &mut
         return Ok(if delete(all, out).await? { exit } else { Exit::Failed });
     }
     Ok(exit)
+}
+
+/// What tells the stores of two locations apart: provider, bucket, and the setting that names the server or account.
+fn store_of(location: &Location) -> [Option<&str>; 4] {
+    let setting = |key: &str| location.config.get(key).map(|value| value.trim_end_matches('/'));
+    [Some(&location.provider), Some(&location.bucket), setting("s3Url"), setting("storageAccount")]
 }
 
 /// What the table does not say.

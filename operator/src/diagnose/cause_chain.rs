@@ -150,9 +150,6 @@ fn graph<'a>(target: &'a Value, evidence: &'a Evidence) -> Graph<'a> {
     for object in evidence.ahead.iter().chain(&evidence.objects).chain(&evidence.backup).chain([target]) {
         graph.add(object);
     }
-    for kind in Kind::DATA {
-        graph.listed(kind, velero);
-    }
     let lists = [
         (Kind::Pod, "", "pods", velero),
         (Kind::Deployment, "apps", "deployments", velero),
@@ -170,7 +167,7 @@ fn graph<'a>(target: &'a Value, evidence: &'a Evidence) -> Graph<'a> {
     graph.failed_hooks(evidence.failed_hooks.iter().cloned());
     for said in &evidence.said {
         let pod = Id::new(Kind::Pod, &said.pod.0, &said.pod.1);
-        graph.said(pod, &said.container, said.is_previous, said.words.clone());
+        graph.said(pod, &said.container, said.is_previous, Some(said.words.clone()));
     }
     graph
 }

@@ -10,7 +10,6 @@
 pub mod data_objects;
 pub mod files;
 pub mod hooks;
-pub mod label;
 pub mod node_requirements;
 pub mod pods;
 mod prompt_files;
@@ -19,10 +18,11 @@ pub mod results;
 pub mod target;
 pub mod workloads;
 
+pub use debugbundle_diagnosis::label::{repository_label, valid_label};
+
 pub use data_objects::{DataObject, ObjectName, is_dns_name};
 pub use files::{CachedFiles, OpenedFile, StoreBody, StoreFailure, StoreFiles};
 pub use hooks::hooked;
-pub use label::{repository_label, valid_label};
 pub use pods::{Container, ContainerType, Owner, Pod, PodRole};
 pub use prompt_files::PromptFiles;
 pub use restore_source::{Candidate, is_data_of};

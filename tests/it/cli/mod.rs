@@ -3,6 +3,7 @@
 
 mod collect;
 mod downloads;
+mod explain;
 mod port_forward;
 mod prune;
 mod requests;

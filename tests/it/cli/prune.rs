@@ -94,6 +94,15 @@ async fn bundles_without_a_debug_bundle_are_listed_and_removed_when_asked_to() {
         assert_eq!(now, left);
         is_stored(&context, &kept).await;
 
+        // Two locations on one store: each bundle is listed and counted once, for the location that is not read-only.
+        context.bucket.put(&orphan, "a bundle").await;
+        context.create_velero(context.location("also", PREFIX).spec("accessMode", "ReadOnly")).await;
+        let listed = user.line("prune").await;
+        assert!(listed.out.lines().count() == 2 && listed.out.contains("\ndefault "), "{listed:?}");
+        let removed = user.line("prune --delete").await;
+        assert_eq!((removed.code, removed.out.lines().last()), (0, Some("1 removed, 0 left")), "{removed:?}");
+        context.velero_api("BackupStorageLocation").delete("also", &DeleteParams::default()).await.unwrap();
+
         // A location that cannot be listed has an exit code of its own; the others are pruned all the same.
         context.bucket.put(&orphan, "a bundle").await;
         let broken = context.location("broken", "broken").spec("credential", json!({"name": "nobody", "key": "cloud"}));

@@ -22,14 +22,15 @@ pub(super) fn trouble(
     let said = |is_previous| view.said(id, name, is_previous);
     if !reason.is_empty() && !HARMLESS.contains(&reason) {
         // How it ended before says more than that it is started again. While it waits, its log is that of the last end.
-        if let Some(ended) = ended(&status["lastState"]["terminated"], name, pod, said(true).or(said(false))) {
+        if let Some(ended) = ended(&status["lastState"]["terminated"], name, pod, || said(true).or_else(|| said(false)))
+        {
             return Some(format!("container {name} is in {reason}: {ended}"));
         }
         let message = Some(text(&waiting["message"]).trim()).filter(|message| !message.is_empty()).or(warned);
         let words = message.map_or(String::new(), |message| format!(": {message}"));
         return Some(format!("container {name} is in {reason}{words}"));
     }
-    let ended = ended(&status["state"]["terminated"], name, pod, said(false))?;
+    let ended = ended(&status["state"]["terminated"], name, pod, || said(false))?;
     Some(format!("container {name} {ended}"))
 }
 
@@ -37,12 +38,12 @@ pub(super) fn trouble(
 pub(super) fn ended_before(status: &Value, (id, pod): (&Id, &Value), view: &View<'_>) -> Option<(Timestamp, String)> {
     let name = text(&status["name"]);
     let before = &status["lastState"]["terminated"];
-    let words = ended(before, name, pod, view.said(id, name, true))?;
+    let words = ended(before, name, pod, || view.said(id, name, true))?;
     Some((time(&before["finishedAt"])?, format!("container {name} {words}")))
 }
 
 /// How it ended; `None` if it ended well or has not ended. `said`: the last words of its log.
-fn ended(terminated: &Value, name: &str, pod: &Value, said: Option<&str>) -> Option<String> {
+fn ended<'a>(terminated: &'a Value, name: &str, pod: &Value, said: impl FnOnce() -> Option<&'a str>) -> Option<String> {
     let code = terminated["exitCode"].as_i64().filter(|code| *code != 0)?;
     let message = text(&terminated["message"]).trim();
     if terminated["reason"] == "OOMKilled" {
@@ -50,7 +51,7 @@ fn ended(terminated: &Value, name: &str, pod: &Value, said: Option<&str>) -> Opt
         let message = if message.is_empty() { String::new() } else { format!(": {message}") };
         return Some(format!("was OOMKilled{limit}{message}"));
     }
-    let words = Some(message).filter(|message| !message.is_empty()).or(said);
+    let words = Some(message).filter(|message| !message.is_empty()).or_else(said);
     let message = words.map_or(String::new(), |words| format!(": {words}"));
     Some(match terminated["signal"].as_i64().filter(|signal| *signal > 0) {
         Some(signal) => format!("was ended by signal {signal}{message}"),

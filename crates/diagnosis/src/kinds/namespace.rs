@@ -35,14 +35,20 @@ pub(super) fn needed(id: &Id, target: &Value, view: &View<'_>) -> Vec<Need> {
     if id.kind != Kind::Restore {
         return Vec::new();
     }
-    let (spec, is_over) = (&target["spec"], target["status"]["completionTimestamp"].is_string());
-    let named = items(&spec["includedNamespaces"]).iter().filter_map(Value::as_str).filter(|name| !name.contains('*'));
-    let mapped = named.map(|name| spec["namespaceMapping"][name].as_str().unwrap_or(name));
-    let awaited = mapped.filter(|name| !is_over || view.errors().iter().any(|error| is_about(error, name)));
+    let is_over = target["status"]["completionTimestamp"].is_string();
+    let awaited =
+        named(target).into_iter().filter(|name| !is_over || view.errors().iter().any(|error| is_about(error, name)));
     let ids = awaited.map(|name| Id::of_cluster(Kind::Namespace, name));
     ids.filter(|id| matches!(view.get(id), Seen::Found(namespace) if is_leaving(namespace)))
         .map(|id| Need::see(id).by(Relation::Namespace))
         .collect()
+}
+
+/// The namespaces that a Restore names, patterns left out, as it maps them.
+pub(super) fn named(target: &Value) -> Vec<&str> {
+    let spec = &target["spec"];
+    let names = items(&spec["includedNamespaces"]).iter().filter_map(Value::as_str).filter(|name| !name.contains('*'));
+    names.map(|name| spec["namespaceMapping"][name].as_str().unwrap_or(name)).collect()
 }
 
 /// The error says that this namespace is being deleted.

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Need, Report, State};
 use crate::graph::{Id, Kind, View, text};
+use crate::label::valid_label;
 use crate::texts::innermost;
 use crate::walk::Relation;
 
@@ -31,6 +32,6 @@ pub(super) fn needed(id: &Id, view: &View<'_>) -> Vec<Need> {
     if id.kind != Kind::Backup {
         return Vec::new();
     }
-    let found = view.with_label(&Kind::VolumeSnapshot, "velero.io/backup-name", &id.name);
+    let found = view.with_label(&Kind::VolumeSnapshot, "velero.io/backup-name", &valid_label(&id.name));
     found.into_iter().map(|snapshot| Need::see(Id::of(snapshot)).by(Relation::Snapshot)).collect()
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{Need, Report, State, location, namespace, queue, repository, restored, server, snapshot};
 use crate::graph::{Id, Kind, View, age, text, time};
+use crate::label::valid_label;
 use crate::texts::readable;
 use crate::walk::Relation;
 
@@ -87,8 +88,9 @@ fn state(object: &Value, view: &View<'_>) -> State {
         "Failed" | "PartiallyFailed" | "FinalizingPartiallyFailed" => {
             let first = view.errors().first().map(|error| readable(error));
             let is_hook = first.as_ref().is_none_or(|error| error.contains("hook"));
-            match (first, view.failed_hooks().first()) {
-                (_, Some(hook)) if is_hook => State::Hook { words: hook.clone() },
+            let hook = if is_hook { view.failed_hooks().first() } else { None };
+            match (first, hook) {
+                (_, Some(hook)) => State::Hook { words: hook.clone() },
                 (Some(error), _) => State::says(error),
                 (None, _) => State::Well,
             }
@@ -105,9 +107,10 @@ fn data(id: &Id, view: &View<'_>) -> Vec<Need> {
         Kind::Restore => ("velero.io/restore-name", [Kind::PodVolumeRestore, Kind::DataDownload]),
         _ => ("velero.io/backup-name", [Kind::PodVolumeBackup, Kind::DataUpload]),
     };
-    let data = kinds.into_iter().flat_map(|kind| view.list(kind, &id.namespace));
+    let name = valid_label(&id.name);
+    let data = kinds.into_iter().flat_map(|kind| view.with_label(&kind, label, &name));
     let unfinished = data
-        .filter(|data| data["metadata"]["labels"][label] == id.name.as_str())
+        .filter(|data| data["metadata"]["namespace"] == id.namespace.as_str())
         .filter(|data| data["status"]["phase"] != "Completed");
     unfinished.map(|data| Need::see(Id::of(data)).by(Relation::Data)).collect()
 }

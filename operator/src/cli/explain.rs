@@ -1,0 +1,223 @@
+//! `explain`: the cause of a Backup's or Restore's trouble on the screen, read from the live cluster with the user's own
+//! rights. If a DebugBundle about it exists, its cause comes first: Events and pods may be gone by now.
+
+use std::{fmt::Write as _, io::Write, time::Duration};
+
+use debugbundle_crd::{CauseConfidence, DebugBundle, TargetKind};
+use debugbundle_diagnosis::{Confidence, Id, Kind, Root, line};
+use debugbundle_format::text::{bounded, escape_for_terminal};
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::{Value, json};
+
+use super::{
+    args::{DocumentFormat, Explain},
+    document, engine,
+    exit::{CliError, Exit},
+    list,
+};
+use crate::explain::{Explained, Reader, explain};
+
+/// How often `--watch` looks.
+const EVERY: Duration = Duration::from_secs(5);
+/// Most causes beside the first one that are printed.
+const FURTHER: usize = 5;
+/// Longest line that is printed (bytes).
+const LINE: usize = 1024;
+
+/// What an earlier DebugBundle found.
+struct Earlier {
+    name: String,
+    at: String,
+    cause: String,
+    confidence: Option<CauseConfidence>,
+}
+
+/// Explains once, or again and again until the target has ended.
+pub(crate) async fn run(
+    args: &Explain,
+    namespace: &str,
+    client: Client,
+    out: &mut impl Write,
+) -> Result<Exit, CliError> {
+    let (kind, name) = match (&args.restore, &args.backup) {
+        (Some(name), _) => (TargetKind::Restore, name.as_str()),
+        (None, name) => (TargetKind::Backup, name.as_deref().unwrap_or_default()),
+    };
+    let target = Id::new(Kind::of(kind.as_str()), namespace, name);
+    let mut shown = (String::new(), String::new());
+    loop {
+        // A reader keeps the store open; its credential may have changed since the last look.
+        let reader = Reader::new(client.clone(), engine::of_user(client.clone(), namespace), namespace);
+        let explained = explain(&reader, &target).await.map_err(CliError::failed)?;
+        let explained = explained.ok_or_else(|| {
+            CliError::new(Exit::NotFound, format!("there is no {kind} {name} in namespace {namespace}"))
+                .hint("Velero's namespace is set with -n")
+        })?;
+        let is_over = explained.has_ended();
+        let earlier = if args.live || !is_over { None } else { earlier(&client, namespace, &explained.target).await };
+        let text = match args.output {
+            Some(format) => document(&machine(&explained, earlier.as_ref()), format == DocumentFormat::Json)?,
+            None => story(&explained, earlier.as_ref(), namespace),
+        };
+        if !args.watch || is_over {
+            out.write_all(text.as_bytes()).map_err(CliError::stdout)?;
+            return Ok(Exit::Done);
+        }
+        let progress = format!("{}\n", headline(&explained));
+        let cause = explained.explanation.roots.first().map(line).unwrap_or_default();
+        // The whole explanation again only if the cause is another one.
+        if shown.1 != cause {
+            out.write_all(text.as_bytes()).map_err(CliError::stdout)?;
+        } else if shown.0 != progress {
+            out.write_all(progress.as_bytes()).map_err(CliError::stdout)?;
+        }
+        out.flush().map_err(CliError::stdout)?;
+        shown = (progress, cause);
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+/// The cause in the newest DebugBundle about this object; none if it has none, or DebugBundles cannot be read.
+async fn earlier(client: &Client, namespace: &str, target: &Value) -> Option<Earlier> {
+    let api: Api<DebugBundle> = Api::namespaced(client.clone(), namespace);
+    let name = target["metadata"]["name"].as_str();
+    let (restore, backup) = if target["kind"] == "Restore" { (name, None) } else { (None, name) };
+    // An older one is about another object of the same name.
+    let since = target["metadata"]["creationTimestamp"].as_str()?.parse().ok()?;
+    let all = list::read_all(&api).await.ok()?.into_iter();
+    let about = all.filter(|bundle| list::is_about(bundle, restore, backup));
+    let explained = about.filter_map(|bundle| {
+        let at = bundle.creation_timestamp().filter(|at| at.0 >= since)?;
+        let status = bundle.status.clone()?;
+        let at_text = status.completion_timestamp.as_ref().unwrap_or(&at).0.to_string();
+        let found =
+            Earlier { name: bundle.name_any(), at: at_text, cause: status.cause?, confidence: status.confidence };
+        Some((at, found))
+    });
+    explained.max_by_key(|(at, _)| at.clone()).map(|(_, found)| found)
+}
+
+/// `Restore r1 is InProgress for 14 min: 3 of 40 items, 0 of 1 volumes`.
+fn headline(explained: &Explained) -> String {
+    let metadata = &explained.target["metadata"];
+    let kind = explained.target["kind"].as_str().unwrap_or_default();
+    let name = metadata["name"].as_str().unwrap_or_default();
+    let stands = debugbundle_diagnosis::stands(&explained.target, explained.read_at);
+    let progress = if explained.has_ended() { String::new() } else { explained.progress.words() };
+    let progress = if progress.is_empty() { progress } else { format!(": {progress}") };
+    shown(&format!("{kind} {name} is {stands}{progress}"))
+}
+
+/// The explanation in plain text.
+fn story(explained: &Explained, earlier: Option<&Earlier>, namespace: &str) -> String {
+    let mut text = format!("{}\n\n", headline(explained));
+    let mut say = |line: &str| {
+        let _ = writeln!(text, "{}", shown(line));
+    };
+    let roots = &explained.explanation.roots;
+    let now = roots.first().map(line);
+    if let Some(earlier) = earlier {
+        let sure = earlier.confidence.map(|sure| format!(" ({})", sure.as_str())).unwrap_or_default();
+        say(&format!("As seen {} by DebugBundle {}{sure}:", earlier.at, earlier.name));
+        say(&format!("  {}", earlier.cause));
+        say("");
+        let beginning = earlier.cause.split('…').next().unwrap_or_default();
+        match &now {
+            None => say("Now nothing of it is to be seen: pods and Events of then may be gone."),
+            Some(now) if now.starts_with(beginning) => say("Now:  the same."),
+            Some(_) => say("Now:"),
+        }
+    }
+    match (roots.first(), earlier) {
+        (Some(root), _) => {
+            say(&format!("Cause ({}):", word(root.confidence)));
+            say(&format!("  {}", line(root)));
+            say("");
+            for line in tree(root) {
+                say(&line);
+            }
+        }
+        (None, Some(_)) => {}
+        (None, None) if explained.has_ended() => say("No failure was found."),
+        (None, None) => say("No failure was found: it is under way."),
+    }
+    if let [_, further @ ..] = roots.as_slice()
+        && !further.is_empty()
+    {
+        say("");
+        say("Also:");
+        for root in further.iter().take(FURTHER) {
+            say(&format!("  {}", line(root)));
+        }
+        if further.len() > FURTHER {
+            say(&format!("  and {} more", further.len() - FURTHER));
+        }
+    }
+    say("");
+    let checked = explained.checked().into_iter().map(|(kind, number)| format!("{kind} {number}"));
+    say(&format!("Looked at: {}", checked.collect::<Vec<_>>().join(", ")));
+    for why in &explained.unread {
+        say(&format!("Not read:  {why}"));
+    }
+    if !roots.is_empty() && earlier.is_none() {
+        let place = if namespace == "velero" { String::new() } else { format!(" -n {namespace}") };
+        let kind = explained.target["kind"].as_str().unwrap_or_default().to_lowercase();
+        let name = explained.target["metadata"]["name"].as_str().unwrap_or_default();
+        say("");
+        say(&format!("Keep the evidence: kubectl debugbundle{place} create --{kind} {name}"));
+    }
+    text
+}
+
+/// The way from the target to the cause, an object on each line.
+fn tree(root: &Root) -> Vec<String> {
+    let last = root.way.len().saturating_sub(1);
+    let lines = root.way.iter().enumerate().map(|(depth, point)| {
+        let branch = if depth == 0 { String::new() } else { format!("{}└─ ", "   ".repeat(depth - 1)) };
+        let stands = if point.stands.is_empty() { String::new() } else { format!(" ({})", point.stands) };
+        let words = if depth == last { format!(": {}", root.words) } else { String::new() };
+        format!("  {branch}{}{stands}{words}", point.id)
+    });
+    lines.collect()
+}
+
+/// The explanation for programs.
+fn machine(explained: &Explained, earlier: Option<&Earlier>) -> Value {
+    let roots = explained.explanation.roots.iter().map(|root| {
+        let way = root.way.iter().map(|point| {
+            let (kind, namespace, name) = (point.id.kind.as_str(), &point.id.namespace, &point.id.name);
+            json!({"kind": kind, "namespace": namespace, "name": name, "stands": point.stands})
+        });
+        let way: Vec<Value> = way.collect();
+        json!({"line": line(root), "confidence": word(root.confidence), "words": root.words, "way": way})
+    });
+    let target = &explained.target;
+    let earlier = earlier.map(|earlier| {
+        json!({"debugBundle": earlier.name, "seenAt": earlier.at, "cause": earlier.cause, "confidence": earlier.confidence})
+    });
+    json!({
+        "kind": target["kind"],
+        "namespace": target["metadata"]["namespace"],
+        "name": target["metadata"]["name"],
+        "phase": explained.phase(),
+        "readAt": explained.read_at.to_string(),
+        "causes": roots.collect::<Vec<_>>(),
+        "earlier": earlier,
+        "progress": explained.progress,
+        "lookedAt": explained.checked(),
+        "notRead": explained.unread,
+    })
+}
+
+fn word(confidence: Confidence) -> &'static str {
+    match confidence {
+        Confidence::Certain => "certain",
+        Confidence::Likely => "likely",
+        Confidence::Unknown => "unknown",
+    }
+}
+
+/// Foreign text, safe for a terminal.
+fn shown(line: &str) -> String {
+    escape_for_terminal(&bounded(line, LINE)).into_owned()
+}

@@ -1,0 +1,124 @@
+//! Explains a Backup or Restore on the live cluster: the walk says what it lacks, and only that is read, until it
+//! lacks nothing. A bundle and the operator are not needed.
+//!
+//! ```text
+//! walk(graph) ─▶ wants ─▶ reader ─▶ answers ─▶ graph ─▶ walk …  ─▶ Explained
+//! ```
+//!
+//! * [`answers`]: what was read so far, and the graph of it. Pure.
+//! * [`reader`]: reads what the walk wants, with limits, and redacts it.
+//! * [`progress`]: how far a target that is under way has come. Pure.
+
+mod answers;
+mod progress;
+mod reader;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use debugbundle_diagnosis::{Confidence, Explanation, Id, Kind, Wanted, walk};
+use futures::{StreamExt as _, stream};
+use jiff::Timestamp;
+use serde_json::Value;
+
+pub use answers::Answers;
+pub use progress::TargetProgress;
+pub use reader::Reader;
+
+/// Most rounds of walking and reading.
+const ROUNDS: usize = 12;
+/// Requests at the same time.
+const AT_ONCE: usize = 8;
+
+/// Why a target, or the installation, is as it is.
+#[derive(Debug)]
+pub struct Explained {
+    /// What the walk found.
+    pub explanation: Explanation,
+    /// The target.
+    pub target: Value,
+    /// How far it has come.
+    pub progress: TargetProgress,
+    /// What could not be read, and why: a sentence each.
+    pub unread: Vec<String>,
+    /// When it was read.
+    pub read_at: Timestamp,
+}
+
+impl Explained {
+    /// Its phase; New is often left out.
+    pub fn phase(&self) -> &str {
+        self.target["status"]["phase"].as_str().filter(|phase| !phase.is_empty()).unwrap_or("New")
+    }
+
+    /// Whether Velero has ended its work on it.
+    pub fn has_ended(&self) -> bool {
+        has_ended(&self.target)
+    }
+
+    /// How many objects were asked, by kind.
+    pub fn checked(&self) -> BTreeMap<&str, usize> {
+        let mut numbers = BTreeMap::new();
+        for id in &self.explanation.checked {
+            *numbers.entry(id.kind.as_str()).or_default() += 1;
+        }
+        numbers
+    }
+}
+
+/// Whether Velero has ended its work on a Backup or Restore.
+fn has_ended(target: &Value) -> bool {
+    let phase = target["status"]["phase"].as_str().unwrap_or_default();
+    matches!(phase, "Completed" | "PartiallyFailed" | "Failed" | "FailedValidation")
+}
+
+/// Walks and reads until nothing is lacking, or a limit is reached. `None`: the target does not exist.
+///
+/// # Errors
+/// The target itself cannot be read: the sentence says why.
+pub async fn explain(reader: &Reader, target: &Id) -> Result<Option<Explained>, String> {
+    let mut answers = Answers::new(reader.velero());
+    let mut asked = BTreeSet::new();
+    for _ in 0..ROUNDS {
+        let graph = answers.graph();
+        let found = walk(&graph, target);
+        let wants: Vec<Wanted> = found.wants.iter().filter(|want| !asked.contains(*want)).cloned().collect();
+        if wants.is_empty() {
+            break;
+        }
+        drop(graph);
+        asked.extend(wants.iter().cloned());
+        let (known, answers_now) = (answers.object(target).cloned(), &answers);
+        let replies: Vec<_> = stream::iter(wants)
+            .map(|want| {
+                let known = known.as_ref();
+                async move {
+                    let reply = reader.read(&want, known, answers_now).await;
+                    (want, reply)
+                }
+            })
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        for (want, reply) in replies {
+            answers.add(want, reply);
+        }
+        if let Some(why) = answers.why_unread(target) {
+            return Err(why);
+        }
+    }
+    let Some(object) = answers.object(target).cloned() else { return Ok(None) };
+    let mut explanation = walk(&answers.graph(), target);
+    let is_bounded = explanation.wants.iter().any(|want| !asked.contains(want)) || answers.is_full();
+    let mut unread = answers.unread();
+    if is_bounded {
+        unread.push("the limit of objects to read was reached, so further ones were not looked at".to_owned());
+    }
+    if is_bounded || !unread.is_empty() {
+        // Something that was not read may be the cause.
+        for root in &mut explanation.roots {
+            root.confidence = root.confidence.min(Confidence::Likely);
+        }
+    }
+    let progress = TargetProgress::of(&object, answers.of_kinds(&Kind::DATA));
+    Ok(Some(Explained { explanation, target: object, progress, unread, read_at: answers.read_at() }))
+}

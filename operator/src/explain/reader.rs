@@ -1,0 +1,318 @@
+//! Reads from the API server and the object store what the walk wants: each request with a limit of time and size, and
+//! redacted as soon as it is read.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    time::Duration,
+};
+
+use debugbundle_crd::TargetKind;
+use debugbundle_diagnosis::{Hooks, Id, Kind, LastWords, Wanted};
+use debugbundle_format::{StoreFile, text::bounded};
+use debugbundle_redact::Redactor;
+use flate2::read::MultiGzDecoder;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject, ListParams, LogParams},
+    core::GroupVersionKind,
+};
+use serde_json::{Value, json};
+use tokio::{
+    sync::OnceCell,
+    time::{Instant, timeout},
+};
+
+use super::{
+    answers::{Answers, Reply},
+    has_ended,
+};
+use crate::{
+    cluster::{Pieces, pipe, pump},
+    collect::FromStore,
+    error::api_sentence,
+    run::Engine,
+    velero::{Results, StoreFiles as _, files::JSON_FILE},
+};
+
+/// How long a request may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Objects in one page of a list, and most pages.
+const PAGE: u32 = 500;
+const PAGES: usize = 20;
+/// Lines and bytes that are read of the end of a container's log.
+const LINES: i64 = 200;
+const LOG_BYTES: i64 = 256 << 10;
+/// Most bytes (inflated) that are read of a target's log, and of one line of it.
+const TARGET_LOG: u64 = 64 << 20;
+const LINE: usize = 64 << 10;
+
+/// Reads with the rights of its client.
+pub struct Reader {
+    client: Client,
+    engine: Engine,
+    velero: String,
+    redactor: Redactor,
+    /// The store with the target's files, opened when the first is wanted.
+    store: OnceCell<Result<FromStore, String>>,
+}
+
+impl Reader {
+    /// Reads as this client may. `velero`: Velero's namespace.
+    pub fn new(client: Client, engine: Engine, velero: &str) -> Self {
+        let redactor = Redactor::of_known(Vec::new());
+        Self { client, engine, velero: velero.to_owned(), redactor, store: OnceCell::new() }
+    }
+
+    /// Velero's namespace.
+    pub fn velero(&self) -> &str {
+        &self.velero
+    }
+
+    /// Reads what is wanted. `target`: the target, once it was read.
+    pub(super) async fn read(&self, want: &Wanted, target: Option<&Value>, answers: &Answers) -> Reply {
+        match want {
+            Wanted::Object(id) => self.object(id).await,
+            Wanted::List(kind, namespace) => {
+                self.list(kind, Some(namespace).filter(|name| !name.is_empty()), ListParams::default()).await
+            }
+            Wanted::Labelled(kind, label, value) => {
+                let namespace = is_of_velero(kind).then_some(&self.velero);
+                self.list(kind, namespace, ListParams::default().labels(&format!("{label}={value}"))).await
+            }
+            Wanted::Warnings(id) => {
+                let fields =
+                    format!("type=Warning,involvedObject.kind={},involvedObject.name={}", id.kind.as_str(), id.name);
+                let namespace = if id.namespace.is_empty() { "default" } else { id.namespace.as_str() };
+                self.list(&Kind::Event, Some(&namespace.to_owned()), ListParams::default().fields(&fields)).await
+            }
+            Wanted::LastWords(pod, container, is_previous) => self.last_words(pod, container, *is_previous).await,
+            Wanted::Results => self.results(target, answers).await,
+            Wanted::FailedHooks => self.failed_hooks(target, answers).await,
+        }
+    }
+
+    async fn object(&self, id: &Id) -> Reply {
+        let what = format!("{id}");
+        let Some(api) = self.api(&id.kind, Some(&id.namespace).filter(|name| !name.is_empty())) else {
+            return Reply::Failed(format!("{what} could not be read: its kind is not known"));
+        };
+        match timeout(PATIENCE, api.get_opt(&id.name)).await {
+            Ok(Ok(object)) => {
+                Reply::Objects(object.into_iter().filter_map(|object| self.redacted(&id.kind, object)).collect())
+            }
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 => Reply::Objects(Vec::new()),
+            Ok(Err(error)) => refused(&what, &error),
+            Err(_) => late(&what),
+        }
+    }
+
+    async fn list(&self, kind: &Kind, namespace: Option<&String>, params: ListParams) -> Reply {
+        let what = match namespace {
+            Some(namespace) => format!("{} objects in namespace {namespace}", kind.as_str()),
+            None => format!("{} objects of the cluster", kind.as_str()),
+        };
+        let Some(api) = self.api(kind, namespace) else {
+            return Reply::Failed(format!("{what} could not be read: the kind is not known"));
+        };
+        let mut params = params.limit(PAGE);
+        let mut all = Vec::new();
+        for _ in 0..PAGES {
+            let page = match timeout(PATIENCE, api.list(&params)).await {
+                Ok(Ok(page)) => page,
+                // The kind is not served, so no such object exists.
+                Ok(Err(kube::Error::Api(status))) if status.code == 404 => return Reply::Objects(Vec::new()),
+                Ok(Err(error)) => return refused(&what, &error),
+                Err(_) => return late(&what),
+            };
+            all.extend(
+                page.items
+                    .into_iter()
+                    .map(|object| in_short(kind, object))
+                    .filter_map(|object| self.redacted(kind, object)),
+            );
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => return Reply::Objects(all),
+            }
+        }
+        Reply::Failed(format!("of {what}, only the first {} were looked at", PAGES * PAGE as usize))
+    }
+
+    fn redacted(&self, kind: &Kind, object: DynamicObject) -> Option<Value> {
+        let mut object = serde_json::to_value(object).ok()?;
+        object["kind"] = kind.as_str().into();
+        object["metadata"]["managedFields"] = Value::Null;
+        self.redactor.object(&mut object).then_some(object)
+    }
+
+    fn api(&self, kind: &Kind, namespace: Option<&String>) -> Option<Api<DynamicObject>> {
+        let (group, version, plural) = served(kind)?;
+        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind.as_str()), plural);
+        Some(match namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
+        })
+    }
+
+    async fn last_words(&self, pod: &Id, container: &str, is_previous: bool) -> Reply {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace);
+        let params = LogParams {
+            container: Some(container.to_owned()),
+            previous: is_previous,
+            tail_lines: Some(LINES),
+            limit_bytes: Some(LOG_BYTES),
+            ..LogParams::default()
+        };
+        let what = format!("the log of container {container} of {pod}");
+        match timeout(PATIENCE, api.logs(&pod.name, &params)).await {
+            Ok(Ok(log)) => Reply::Words(LastWords::of(&self.redactor.text(&log))),
+            // No such instance, or its log is gone.
+            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 400 | 404) => Reply::Words(None),
+            Ok(Err(error)) => refused(&what, &error),
+            Err(_) => late(&what),
+        }
+    }
+
+    async fn results(&self, target: Option<&Value>, answers: &Answers) -> Reply {
+        let read = |pieces| Results::read(MultiGzDecoder::new(pieces).take(JSON_FILE)).errors.texts;
+        self.of_file(StoreFile::Results, target, answers, read).await
+    }
+
+    async fn failed_hooks(&self, target: Option<&Value>, answers: &Answers) -> Reply {
+        self.of_file(StoreFile::Log, target, answers, hooks).await
+    }
+
+    /// Reads one of the target's files in the object store; nothing before the target has ended, when Velero writes them.
+    async fn of_file(
+        &self,
+        file: StoreFile,
+        target: Option<&Value>,
+        answers: &Answers,
+        read: impl FnOnce(Pieces) -> Vec<String> + Send + 'static,
+    ) -> Reply {
+        let Some(target) = target.filter(|target| has_ended(target)) else { return Reply::Texts(Vec::new()) };
+        let id = Id::of(target);
+        let of = if id.kind == Kind::Restore { TargetKind::Restore } else { TargetKind::Backup };
+        let failed = |why: &str| Reply::Failed(format!("the {} of {id} could not be read: {why}", named(file)));
+        let store = match self.store.get_or_init(|| self.open(target, answers)).await {
+            Ok(store) => store,
+            Err(why) => return failed(why),
+        };
+        let body = match timeout(PATIENCE, store.open(of, &id.name, file)).await {
+            Ok(Ok(Some(body))) => body,
+            Ok(Ok(None)) => return Reply::Texts(Vec::new()),
+            Ok(Err(error)) => return failed(&error.to_string()),
+            Err(_) => return failed("the store did not answer in time"),
+        };
+        let (to, pieces) = pipe();
+        let reading = tokio::task::spawn_blocking(move || read(pieces));
+        pump(body, to, PATIENCE, Instant::now() + PATIENCE * 3, |_| ()).await;
+        let texts = reading.await.unwrap_or_default();
+        Reply::Texts(texts.iter().map(|text| self.redactor.text(text)).collect())
+    }
+
+    /// Opens the store with the target's files: a Restore's are in the location of its Backup.
+    async fn open(&self, target: &Value, answers: &Answers) -> Result<FromStore, String> {
+        let backup = if target["kind"] == "Restore" {
+            let name = target["spec"]["backupName"].as_str().unwrap_or_default();
+            let id = Id::new(Kind::Backup, &self.velero, name);
+            match answers.object(&id).cloned() {
+                Some(backup) => backup,
+                None => match self.object(&id).await {
+                    Reply::Objects(mut found) => found.pop().unwrap_or(Value::Null),
+                    Reply::Forbidden(why) | Reply::Failed(why) => return Err(why),
+                    _ => Value::Null,
+                },
+            }
+        } else {
+            target.clone()
+        };
+        let (locations, server) = self.engine.locations().await.map_err(|fault| fault.to_string())?;
+        let wanted = backup["spec"]["storageLocation"].as_str().filter(|name| !name.is_empty());
+        let is_it = |location: &&crate::location::Location| match wanted {
+            Some(name) => location.name == name,
+            None => location.default,
+        };
+        let location = locations.iter().find(is_it).ok_or_else(|| match wanted {
+            Some(name) => format!("there is no BackupStorageLocation {name}"),
+            None => "there is no default BackupStorageLocation".to_owned(),
+        })?;
+        let open = self.engine.open_store(location, server.as_ref()).await.map_err(|fault| fault.to_string())?;
+        Ok(FromStore::new(open.store, location.prefix.as_str()))
+    }
+}
+
+/// Of a Backup or Restore in a list only what shows which is in front, and where its files are: there may be thousands.
+fn in_short(kind: &Kind, mut object: DynamicObject) -> DynamicObject {
+    if matches!(kind, Kind::Backup | Kind::Restore) {
+        object.metadata.annotations = None;
+        let (spec, status) = (&object.data["spec"], &object.data["status"]);
+        object.data = json!({
+            "spec": {"storageLocation": spec["storageLocation"], "backupName": spec["backupName"]},
+            "status": {"phase": status["phase"], "queuePosition": status["queuePosition"], "startTimestamp": status["startTimestamp"]},
+        });
+    }
+    object
+}
+
+/// The hooks that failed, from a target's log.
+fn hooks(pieces: Pieces) -> Vec<String> {
+    let mut hooks = Hooks::default();
+    let mut reader = BufReader::with_capacity(64 << 10, MultiGzDecoder::new(pieces).take(TARGET_LOG));
+    let mut bytes = Vec::new();
+    while reader.read_until(b'\n', &mut bytes).is_ok_and(|read| read > 0) {
+        hooks.line(&bounded(String::from_utf8_lossy(&bytes).trim_end(), LINE));
+        bytes.clear();
+    }
+    hooks.failed()
+}
+
+fn named(file: StoreFile) -> &'static str {
+    if file == StoreFile::Log { "log" } else { "results" }
+}
+
+fn refused(what: &str, error: &kube::Error) -> Reply {
+    let why = format!("{what} could not be read: {}", api_sentence(error));
+    if matches!(error, kube::Error::Api(status) if status.is_forbidden()) {
+        Reply::Forbidden(why)
+    } else {
+        Reply::Failed(why)
+    }
+}
+
+fn late(what: &str) -> Reply {
+    Reply::Failed(format!("{what} could not be read: the API server did not answer within {} s", PATIENCE.as_secs()))
+}
+
+/// Kinds that exist only in Velero's namespace.
+fn is_of_velero(kind: &Kind) -> bool {
+    served(kind).is_some_and(|(group, ..)| group == "velero.io")
+}
+
+/// Group, version and plural of a kind.
+fn served(kind: &Kind) -> Option<(&'static str, &'static str, &'static str)> {
+    Some(match kind {
+        Kind::Backup => ("velero.io", "v1", "backups"),
+        Kind::Restore => ("velero.io", "v1", "restores"),
+        Kind::PodVolumeBackup => ("velero.io", "v1", "podvolumebackups"),
+        Kind::PodVolumeRestore => ("velero.io", "v1", "podvolumerestores"),
+        Kind::DataUpload => ("velero.io", "v2alpha1", "datauploads"),
+        Kind::DataDownload => ("velero.io", "v2alpha1", "datadownloads"),
+        Kind::BackupStorageLocation => ("velero.io", "v1", "backupstoragelocations"),
+        Kind::BackupRepository => ("velero.io", "v1", "backuprepositories"),
+        Kind::Namespace => ("", "v1", "namespaces"),
+        Kind::Pod => ("", "v1", "pods"),
+        Kind::PersistentVolumeClaim => ("", "v1", "persistentvolumeclaims"),
+        Kind::PersistentVolume => ("", "v1", "persistentvolumes"),
+        Kind::Node => ("", "v1", "nodes"),
+        Kind::Event => ("", "v1", "events"),
+        Kind::Deployment => ("apps", "v1", "deployments"),
+        Kind::DaemonSet => ("apps", "v1", "daemonsets"),
+        Kind::StorageClass => ("storage.k8s.io", "v1", "storageclasses"),
+        Kind::VolumeAttachment => ("storage.k8s.io", "v1", "volumeattachments"),
+        Kind::VolumeSnapshot => ("snapshot.storage.k8s.io", "v1", "volumesnapshots"),
+        Kind::VolumeSnapshotContent => ("snapshot.storage.k8s.io", "v1", "volumesnapshotcontents"),
+        Kind::Other(_) => return None,
+    })
+}

@@ -1,0 +1,146 @@
+//! `explain`: on a live cluster, without a bundle; `scenes` compares its line with the bundle's for each scene.
+
+use std::process::Stdio;
+
+use debugbundle_crd::DebugBundle;
+use harness::scene::Scene;
+use harness::{Operator, until, with_namespace};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::DeleteParams;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+use crate::support::bundles::{LIMIT, status, until_ended};
+use crate::support::user::{User, finish};
+
+/// The story behind this project, as a scene.
+const STORY: &str = "restore-multi-attach";
+
+fn scene(name: &str) -> Scene {
+    Scene::all().into_iter().find(|scene| scene.name == name).expect("a scene")
+}
+
+#[tokio::test]
+async fn issue_34_the_cause_is_on_the_screen_without_a_bundle_and_without_the_operator() {
+    with_namespace("cli-explain", |context| async move {
+        let loaded = scene(STORY).load(&context).await;
+        let user = User::of(&context);
+        let ran = user.line("explain --restore r1").await;
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:?}");
+        let text = loaded.plain(&ran.out);
+        let beginning = "Restore r1 is InProgress for … min: 12 of 12 items, 0 of 1 volumes\n\nCause (certain):\n  \
+                         PodVolumeRestore r1-7xk2p waits for pod shop/db-0 (Init:0/1 for … min): its volume pv-1 is attached \
+                         to node b, where pod shop/db-old still runs\n";
+        assert!(text.starts_with(beginning), "{text}");
+        for line in [
+            "\n  Restore velero/r1 (InProgress for … min)\n  └─ PodVolumeRestore velero/r1-7xk2p\n     └─ Pod shop/db-0 \
+             (Init:0/1 for … min)\n        └─ VolumeAttachment ",
+            "\nLooked at: ",
+            "create --restore r1\n",
+        ] {
+            assert!(text.contains(line), "{line:?} in {text}");
+        }
+        assert!(!text.contains("Not read:"), "{text}");
+        let machine = user.line("explain --restore r1 -o json").await;
+        let machine: Value = serde_json::from_str(&machine.out).expect("JSON");
+        let cause = &machine["causes"][0];
+        assert_eq!((&machine["phase"], &cause["confidence"]), (&json!("InProgress"), &json!("certain")), "{machine}");
+        let kinds: Vec<_> = cause["way"].as_array().unwrap().iter().map(|step| step["kind"].clone()).collect();
+        assert_eq!(kinds, ["Restore", "PodVolumeRestore", "Pod", "VolumeAttachment"], "{machine}");
+        assert_eq!(machine["progress"]["volumes"], json!([0, 1]), "{machine}");
+
+        let nobody = user.line("explain --backup nobody").await;
+        assert_eq!((nobody.code, nobody.out.as_str()), (4, ""), "{nobody:?}");
+        assert!(nobody.err.starts_with("error: there is no Backup nobody in namespace "), "{nobody:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn issue_34_without_a_right_explain_says_what_was_not_read_and_is_not_certain() {
+    with_namespace("cli-explain-rights", |context| async move {
+        scene(STORY).load(&context).await;
+        let account = context.shipped_account().await;
+        let user = User::with(&context, "limited", &account.kubeconfig);
+        let all = user.line("explain --restore r1").await;
+        assert!(all.code == 0 && all.out.contains("Cause (certain):"), "the operator's rights are enough: {all:?}");
+        context.take_away("volumeattachments").await;
+        let less = until(LIMIT, "the right is gone", || async {
+            let less = user.line("explain --restore r1").await;
+            if less.out.contains("Not read:") { Ok(less) } else { Err(less.out) }
+        })
+        .await;
+        assert!(less.code == 0 && !less.out.contains("(certain)"), "{less:?}");
+        assert!(
+            less.out.contains("Not read:  VolumeAttachment objects of the cluster could not be read: "),
+            "{less:?}"
+        );
+        assert!(less.out.contains("Cause (likely):") && less.out.contains("Multi-Attach error"), "{less:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn issue_34_the_cause_of_an_earlier_bundle_is_shown_when_its_objects_are_gone() {
+    with_namespace("cli-explain-earlier", |context| async move {
+        scene("backup-mover-out-of-memory").load(&context).await;
+        let operator = Operator::of(&context).ready().await;
+        context.debug_bundle("why", json!({"target": {"kind": "Backup", "name": "b1"}})).await;
+        let cause = status(&until_ended(&context, "why").await).cause.expect("a cause");
+        drop(operator);
+        assert!(cause.contains("OOMKilled"), "{cause}");
+        let user = User::of(&context);
+        let same = user.line("explain --backup b1").await;
+        assert!(
+            same.out.contains(" by DebugBundle why (certain):\n") && same.out.contains("Now:  the same."),
+            "{same:?}"
+        );
+        let pods = context.api::<Pod>();
+        pods.delete("b1-m2c4d", &DeleteParams::default().grace_period(0)).await.unwrap();
+        let gone = user.line("explain --backup b1").await;
+        let beginning = cause.split('…').next().unwrap();
+        assert!(gone.out.contains(beginning) && gone.out.contains("\nNow:\n"), "{gone:?}");
+        let live = user.line("explain --backup b1 --live").await;
+        assert!(!live.out.contains("OOMKilled") && !live.out.contains("DebugBundle why"), "{live:?}");
+        assert!(!live.out.contains("(certain)"), "what the pod said is gone: {live:?}");
+        // A bundle about an earlier Backup of this name is not shown.
+        let backups = context.velero_api("Backup");
+        let mut again = backups.get("b1").await.unwrap();
+        backups.delete("b1", &DeleteParams::default()).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        again.metadata.resource_version = None;
+        again.metadata.uid = None;
+        backups.create(&kube::api::PostParams::default(), &again).await.unwrap();
+        let other = user.line("explain --backup b1").await;
+        assert!(!other.out.contains("DebugBundle why"), "{other:?}");
+        assert!(context.api::<DebugBundle>().get_opt("why").await.unwrap().is_some());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn issue_34_watching_shows_progress_and_ends_with_the_restore() {
+    with_namespace("cli-explain-watch", |context| async move {
+        scene("well-restore-under-way").load(&context).await;
+        let user = User::of(&context);
+        let mut command = user.command(["explain", "--restore", "r1", "--watch"]).await;
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let first = lines.next_line().await.unwrap().expect("a line");
+        assert!(first.starts_with("Restore r1 is InProgress"), "{first}");
+        let progress = json!({"status": {"progress": {"itemsRestored": 21, "totalItems": 21}}});
+        context.patch_velero("Restore", "r1", progress).await;
+        let next = lines.next_line().await.unwrap().expect("a line");
+        assert!(next.contains("21 of 21 items"), "{next}");
+        context.end_velero("Restore", "r1", "Completed").await;
+        let mut rest = String::new();
+        while let Some(line) = lines.next_line().await.unwrap() {
+            rest += &line;
+            rest.push('\n');
+        }
+        assert!(rest.contains("Restore r1 is Completed\n\nNo failure was found."), "{rest}");
+        let ran = finish(child, &command).await;
+        assert_eq!(ran.code, 0, "{ran:?}");
+    })
+    .await;
+}
