@@ -4,7 +4,7 @@
 //! In all files `${velero}` is Velero's namespace, `${shop}` any other namespace, `${node:a}` a node, `${cluster:pv-1}` a
 //! cluster-scoped object, and `${-14m}` a time, 14 minutes ago.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -76,10 +76,34 @@ impl Verdict {
     }
 }
 
+/// What can be done about a scene, judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Advised {
+    /// It matches the pattern.
+    pub is_expected: bool,
+    /// It names an object of the scene, other than the target, and a field or a command.
+    pub is_specific: bool,
+}
+
+impl Advised {
+    /// For the table.
+    pub const fn as_str(self) -> &'static str {
+        match (self.is_expected, self.is_specific) {
+            (true, true) => "as expected, specific",
+            (true, false) => "as expected",
+            (false, true) => "another one, specific",
+            (false, false) => "another one",
+        }
+    }
+}
+
 /// A scene that is loaded: its names are those of the test.
 pub struct Loaded {
     line: Option<Regex>,
+    remedy: Option<Regex>,
     never: Vec<Regex>,
+    /// What objects, nodes and containers are called, without the target.
+    called: BTreeSet<String>,
     names: BTreeMap<String, String>,
 }
 
@@ -96,6 +120,19 @@ impl Loaded {
             (_, Some(_)) if findings.iter().any(|finding| is_right(finding)) => Verdict::Below,
             (None, Some(_)) => Verdict::Silent,
             (Some(_), _) => Verdict::Wrong,
+        }
+    }
+
+    /// Judges a remedy: its sentence, then each command on a line of its own.
+    pub fn advised(&self, text: &str) -> Advised {
+        let field = Regex::new(r"\b(spec|status|resources|podResources)\.[a-z]|\s--[a-z]").expect("a pattern");
+        // This is a command of Velero's, and no name of the scene.
+        let plain = text.replace("velero install", "");
+        let words: BTreeSet<&str> = plain.split([' ', '/', ',', ':', ';', '=', '\n', '(', ')']).collect();
+        let is_named = self.called.iter().any(|name| words.contains(name.as_str()));
+        Advised {
+            is_expected: self.remedy.as_ref().is_some_and(|wanted| wanted.is_match(text)),
+            is_specific: is_named && (text.contains("\nkubectl ") || field.is_match(text)),
         }
     }
 
@@ -147,6 +184,9 @@ impl Scene {
         let objects = loading.text("objects.yaml").await.unwrap_or_default();
         let objects: Vec<Value> =
             serde_saphyr::from_multiple(&objects).unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        let target = self.about.target.as_ref().map(|(_, name)| name.as_str()).unwrap_or_default();
+        let mut called: BTreeSet<String> = objects.iter().flat_map(names_in).collect();
+        called.remove(target);
         if objects.iter().any(|object| object["apiVersion"] == "snapshot.storage.k8s.io/v1") {
             context.snapshot_kinds().await;
         }
@@ -159,11 +199,17 @@ impl Scene {
         if let Some(pattern) = &self.about.line {
             line = Some(loading.pattern(pattern).await);
         }
+        let mut remedy = None;
+        if let Some(pattern) = &self.about.remedy {
+            remedy = Some(loading.pattern(pattern).await);
+        }
         let mut never = Vec::new();
         for pattern in &self.about.never {
             never.push(loading.pattern(pattern).await);
         }
-        Loaded { line, never, names: loading.names }
+        let others = loading.names.iter().filter(|(word, _)| word.starts_with("node:") || word.starts_with("cluster:"));
+        called.extend(others.map(|(_, name)| name.clone()));
+        Loaded { line, remedy, never, called, names: loading.names }
     }
 }
 
@@ -315,6 +361,15 @@ impl Loading<'_> {
             }
         }
     }
+}
+
+/// What an object, its node, its containers and what it refers to are called.
+fn names_in(object: &Value) -> BTreeSet<String> {
+    let (spec, mut names) = (&object["spec"], vec![&object["metadata"]["name"]]);
+    names.extend(["nodeName", "storageClassName", "volumeName", "storageLocation"].map(|field| &spec[field]));
+    let containers = ["initContainers", "containers"].into_iter().filter_map(|field| spec[field].as_array()).flatten();
+    names.extend(containers.map(|container| &container["name"]));
+    names.into_iter().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 /// All files below a folder; none if there is no such folder.

@@ -6,6 +6,8 @@ use std::{cell::RefCell, collections::BTreeMap, collections::BTreeSet, fmt};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::hook::FailedHook;
+
 /// Defines the kinds that have a name of their own here: a new one is a row.
 macro_rules! kinds {
     ($($kind:ident)*) => {
@@ -130,7 +132,7 @@ pub struct Graph<'a> {
     warned: BTreeSet<Id>,
     is_whole: bool,
     errors: Option<Vec<String>>,
-    failed_hooks: Option<Vec<String>>,
+    failed_hooks: Option<Vec<FailedHook>>,
     further_ahead: usize,
     /// By pod, container, and whether the instance before is meant.
     said: BTreeMap<(Id, String, bool), Option<String>>,
@@ -187,8 +189,8 @@ impl<'a> Graph<'a> {
         self.warned.insert(id);
     }
 
-    /// Adds a sentence for each hook that failed, from the target's log: [`crate::Hooks`].
-    pub fn failed_hooks(&mut self, hooks: impl IntoIterator<Item = String>) {
+    /// Adds the hooks that failed, from the target's log: [`crate::Hooks`].
+    pub fn failed_hooks(&mut self, hooks: impl IntoIterator<Item = FailedHook>) {
         self.failed_hooks.get_or_insert_default().extend(hooks);
     }
 
@@ -241,12 +243,12 @@ impl<'a> View<'a> {
         &self.target
     }
 
-    /// A sentence for each of the target's hooks that failed.
-    pub(crate) fn failed_hooks(&self) -> &'a [String] {
+    /// The target's hooks that failed.
+    pub(crate) fn failed_hooks(&self) -> &'a [FailedHook] {
         self.known_or_wanted(self.graph.failed_hooks.as_ref(), Wanted::FailedHooks)
     }
 
-    fn known_or_wanted(&self, known: Option<&'a Vec<String>>, wanted: Wanted) -> &'a [String] {
+    fn known_or_wanted<T>(&self, known: Option<&'a Vec<T>>, wanted: Wanted) -> &'a [T] {
         if known.is_none() && !self.graph.is_whole {
             self.wants.borrow_mut().insert(wanted);
         }

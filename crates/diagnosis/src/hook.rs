@@ -17,6 +17,23 @@ pub struct Hooks {
     failed: Vec<Run>,
 }
 
+/// A hook that failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FailedHook {
+    /// All of it, as a clause.
+    pub words: String,
+    /// `pre` or `post`; may be empty.
+    pub phase: String,
+    /// Its name; empty if an annotation of the pod defines it.
+    pub name: String,
+    /// An annotation of the pod defines it, and not the Backup or Restore.
+    pub is_annotation: bool,
+    /// `db-0` or `shop/db-0`; may be empty.
+    pub pod: String,
+    /// Its container; may be empty.
+    pub container: String,
+}
+
 #[derive(Clone, Debug, Default)]
 struct Run {
     phase: String,
@@ -78,9 +95,9 @@ impl Hooks {
         Some(self.running.swap_remove(at))
     }
 
-    /// A sentence for each hook that failed, in the order of the log.
-    pub fn failed(&self) -> Vec<String> {
-        self.failed.iter().map(Run::words).collect()
+    /// The hooks that failed, in the order of the log.
+    pub fn failed(&self) -> Vec<FailedHook> {
+        self.failed.iter().map(Run::failed).collect()
     }
 }
 
@@ -107,6 +124,17 @@ impl Run {
             container: text("hookContainer"),
             command: text("hookCommand"),
             ..Self::default()
+        }
+    }
+
+    fn failed(&self) -> FailedHook {
+        FailedHook {
+            words: self.words(),
+            phase: self.phase.clone(),
+            name: if self.is_annotation { String::new() } else { self.name.clone() },
+            is_annotation: self.is_annotation,
+            pod: self.pod.clone(),
+            container: self.container.clone(),
         }
     }
 
@@ -145,7 +173,7 @@ mod tests {
         for line in lines {
             hooks.line(line);
         }
-        hooks.failed()
+        hooks.failed().into_iter().map(|hook| hook.words).collect()
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //! | `kinds` | a file for each kind: what an object says of itself, and what it needs |
 //! | [`walk`] | from the target to the roots |
 //! | [`say`] | a root as one line |
+//! | [`remedy`] | what a person can do about a root |
 //! | [`texts`], [`hook`] | what error texts and logs say |
 //! | [`label`] | names as Velero writes them into labels |
 
@@ -21,6 +22,8 @@ pub mod graph;
 pub mod hook;
 mod kinds;
 pub mod label;
+pub mod reason;
+pub mod remedy;
 pub mod say;
 pub mod texts;
 pub mod walk;
@@ -29,7 +32,9 @@ pub mod walk;
 mod scenes;
 
 pub use graph::{Graph, Id, Kind, Known, Wanted};
-pub use hook::Hooks;
+pub use hook::{FailedHook, Hooks};
+pub use reason::RootReason;
+pub use remedy::{Command, Remedy, of_error, remedy};
 pub use say::{line, stands};
 pub use texts::{LastWords, is_consequence, readable};
 pub use walk::{Confidence, Explanation, Relation, Root, walk};

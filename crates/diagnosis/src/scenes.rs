@@ -6,7 +6,9 @@ use jiff::{Span, Timestamp};
 use regex::{Captures, Regex};
 use serde_json::{Value, json};
 
-use crate::{Confidence, Graph, Hooks, Id, Kind, Known, LastWords, Wanted, line, walk};
+use crate::{
+    Command, Confidence, FailedHook, Graph, Hooks, Id, Kind, Known, LastWords, Remedy, Wanted, line, remedy, walk,
+};
 
 const NOW: &str = "2026-03-01T12:00:00Z";
 
@@ -30,11 +32,12 @@ struct Scene {
     target: Id,
     objects: Vec<Value>,
     errors: Vec<String>,
-    hooks: Vec<String>,
+    hooks: Vec<FailedHook>,
     /// Pod, container, whether it is of the instance before, last words.
     said: Vec<(String, String, bool, String)>,
     line: Option<Regex>,
     never: Vec<Regex>,
+    remedy: Option<Regex>,
 }
 
 /// The scenes with a target.
@@ -76,6 +79,7 @@ fn scenes() -> Vec<Scene> {
             said: logs(&folder),
             line: about.get("line").filter(|line| !line.is_null()).map(pattern),
             never: about["never"].as_array().into_iter().flatten().map(pattern).collect(),
+            remedy: about.get("remedy").map(pattern),
         });
     }
     assert!(all.len() >= 49, "{}", all.len());
@@ -269,7 +273,7 @@ fn names_and_times_change_nothing_else_in_a_line() {
             graph.add(object);
         }
         graph.errors(scene.errors.iter().map(|error| change(error)));
-        graph.failed_hooks(scene.hooks.iter().map(|hook| change(hook)));
+        graph.failed_hooks(scene.hooks.iter().map(|hook| FailedHook { words: change(&hook.words), ..hook.clone() }));
         for (pod, container, is_previous, words) in &scene.said {
             graph.said(Id::new(Kind::Pod, "velero", pod), container, *is_previous, Some(change(words)));
         }
@@ -345,4 +349,98 @@ fn what_is_not_known_is_wanted_and_a_walk_that_gets_it_says_the_same() {
             }
         }
     }
+}
+
+/// What can be done about each root of a scene.
+fn remedies(scene: &Scene, graph: &Graph<'_>) -> Vec<(Confidence, Option<Remedy>)> {
+    let found = walk(graph, &scene.target);
+    found.roots.iter().map(|root| (root.confidence, remedy(root, graph))).collect()
+}
+
+/// The sentence, then each command on a line of its own.
+fn shown(remedy: &Remedy) -> String {
+    let commands = remedy.commands.iter().map(|command| format!("\n{command}"));
+    remedy.sentence.clone() + &commands.collect::<String>()
+}
+
+#[test]
+fn the_remedy_of_each_scene_is_the_expected_one() {
+    let mut wrong = Vec::new();
+    for scene in scenes() {
+        let first = remedies(&scene, &graph(&scene).whole()).into_iter().next();
+        let text = first.and_then(|(_, remedy)| remedy).as_ref().map(shown).unwrap_or_default();
+        if !scene.remedy.as_ref().map_or(text.is_empty(), |wanted| wanted.is_match(&text)) {
+            wrong.push((scene.name, text));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What is wrong with a command.
+fn objection(command: &Command, confidence: Confidence) -> Option<String> {
+    let name = "[a-z0-9]([-a-z0-9.]*[a-z0-9])?";
+    let read = "get|describe|logs|auth can-i|api-resources";
+    let known = [
+        format!("^kubectl( -n {name})? ({read})( |$)"),
+        format!("^kubectl -n {name} scale deployment {name} --replicas=1$"),
+    ]
+    .map(|pattern| Regex::new(&pattern).unwrap());
+    let words = [
+        name.to_owned(),
+        format!("--as=system:serviceaccount:{name}:{name}"),
+        format!("(spec.nodeName|metadata.name|velero.io/(backup|restore)-name)={name}"),
+        "-n|-c|-l|-o|--previous|--show-labels|--all-namespaces|--field-selector|--replicas=1|velero.io/plugin-config"
+            .to_owned(),
+        r"[a-z.]+,[a-z.]+|custom-columns=IN:\.metadata\.name,WEBHOOKS:\.webhooks\[\*\]\.name".to_owned(),
+    ];
+    let word = Regex::new(&format!("^({})$", words.join("|"))).unwrap();
+    let line = command.argv().join(" ");
+    let is_allowed = if command.changes() { confidence == Confidence::Certain } else { true };
+    let is_known = known[usize::from(command.changes())].is_match(&line);
+    let is_clean = command.argv().iter().all(|one| word.is_match(one));
+    (!(is_allowed && is_known && is_clean)).then(|| format!("{confidence:?}: {line}"))
+}
+
+#[test]
+fn a_command_reads_or_is_marked_and_certain_and_takes_only_valid_names_from_the_cluster() {
+    let (mut changing, mut objections) = (BTreeSet::new(), BTreeSet::new());
+    let mut look = |scene: &Scene, graph: &Graph<'_>| {
+        for (confidence, remedy) in remedies(scene, graph) {
+            let commands = remedy.map(|remedy| remedy.commands).unwrap_or_default();
+            assert!(commands.is_sorted_by_key(Command::changes) && commands.len() <= 3, "{}", scene.name);
+            objections.extend(commands.iter().filter_map(|command| objection(command, confidence)));
+            changing.extend(commands.iter().filter(|command| command.changes()).map(|_| scene.name.clone()));
+        }
+    };
+    for mut scene in scenes() {
+        let objects = scene.objects.clone();
+        look(&scene, &graph(&scene).whole());
+        look(&scene, &graph(&scene));
+        for id in objects.iter().map(Id::of) {
+            let mut lacking = graph(&scene).whole();
+            lacking.answer(id, Known::NotHere);
+            look(&scene, &lacking);
+        }
+        // Redaction may have taken the place of any name, and error texts are tenants'.
+        for (name, bad) in
+            ["shop", "velero-7c9", "db-0", "db", "east", "tight", "fast", "example.com", "node-a", "movers", "b1", "r1"]
+                .iter()
+                .flat_map(|name| ["--all", "x;id", "$(id)", "a b", "«masked:x»"].map(|bad| (*name, bad)))
+        {
+            let word = Regex::new(&format!(r"\b{}\b", regex::escape(name))).unwrap();
+            let change = |text: &str| word.replace_all(text, regex::NoExpand(bad)).into_owned();
+            scene.objects =
+                objects.iter().map(|object| serde_json::from_str(&change(&object.to_string())).unwrap()).collect();
+            let (errors, hooks) = (scene.errors.clone(), scene.hooks.clone());
+            scene.errors.iter_mut().for_each(|error| *error = change(error));
+            scene
+                .hooks
+                .iter_mut()
+                .for_each(|hook| (hook.pod, hook.container) = (change(&hook.pod), change(&hook.container)));
+            look(&scene, &graph(&scene).whole());
+            (scene.errors, scene.hooks) = (errors, hooks);
+        }
+    }
+    assert!(objections.is_empty(), "{objections:#?}");
+    assert!(changing.contains("backup-server-scaled-to-zero"), "{changing:?}");
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::graph::{Graph, Id, Seen, View, Wanted};
 use crate::kinds::{self, Met, State};
+use crate::reason::RootReason;
 
 /// Most objects on one way; deeper ones are not followed.
 const DEPTH: usize = 12;
@@ -66,6 +67,8 @@ pub struct Root {
     pub relation: Relation,
     /// What is wrong there: a clause about the object on the way that the line names last, or one with its own subject.
     pub words: String,
+    /// The same for programs.
+    pub reason: RootReason,
     /// How sure that is.
     pub confidence: Confidence,
 }
@@ -112,16 +115,23 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// The roots at or below an object. `held`: why the object before it has not what it needs of this one.
-    fn below(&mut self, id: &Id, held: Option<&str>) -> Vec<Root> {
+    fn below(&mut self, id: &Id, held: Option<(&str, &RootReason)>) -> Vec<Root> {
         if self.on_the_way.len() >= DEPTH || self.on_the_way.iter().any(|step| step.id == *id) {
             return Vec::new();
         }
         let object = match self.view.get(id) {
             Seen::Found(object) => object,
-            Seen::Absent => return vec![self.root(id, String::new(), format!("{id} does not exist"), false)],
+            Seen::Absent => {
+                return vec![self.root(
+                    id,
+                    String::new(),
+                    (&format!("{id} does not exist"), &RootReason::Absent),
+                    false,
+                )];
+            }
             Seen::Unread => {
                 self.has_unread = true;
-                return held.map(|why| self.root(id, String::new(), why.to_owned(), false)).into_iter().collect();
+                return held.map(|why| self.root(id, String::new(), why, false)).into_iter().collect();
             }
         };
         self.checked.insert(id.clone());
@@ -137,20 +147,22 @@ impl Walk<'_> {
             self.is_by_time = by_time_before || need.is_by_time;
             match &need.met {
                 Met::See => roots.extend(self.below(&need.to, None)),
-                Met::No(why) => roots.extend(self.below(&need.to, Some(why))),
+                Met::No(why, reason) => roots.extend(self.below(&need.to, Some((why, reason)))),
             }
         }
         (self.relation, self.is_by_time) = (relation_before, by_time_before);
         self.on_the_way.pop();
         if roots.is_empty() {
             match report.state {
-                State::Says { words, is_consequence } => roots.push(self.root(id, stands, words, is_consequence)),
-                State::Hook { words } => {
-                    let root = self.root(id, stands, words, false);
+                State::Says { words, reason, is_consequence } => {
+                    roots.push(self.root(id, stands, (&words, &reason), is_consequence));
+                }
+                State::Hook(hook) => {
+                    let root = self.root(id, stands, (&hook.words.clone(), &RootReason::Hook(hook)), false);
                     roots.push(Root { relation: Relation::Hook, ..root });
                 }
                 State::Well => {
-                    roots.extend(held.map(|why| self.root(id, stands, why.to_owned(), false)));
+                    roots.extend(held.map(|why| self.root(id, stands, why, false)));
                 }
             }
         }
@@ -158,7 +170,7 @@ impl Walk<'_> {
         roots
     }
 
-    fn root(&self, id: &Id, stands: String, words: String, is_consequence: bool) -> Root {
+    fn root(&self, id: &Id, stands: String, (words, reason): (&str, &RootReason), is_consequence: bool) -> Root {
         let mut way = self.on_the_way.clone();
         way.push(Waypoint { id: id.clone(), stands });
         let confidence = match (is_consequence, self.has_unread || self.is_by_time) {
@@ -166,6 +178,6 @@ impl Walk<'_> {
             (false, true) => Confidence::Likely,
             (false, false) => Confidence::Certain,
         };
-        Root { way, relation: self.relation, words, confidence }
+        Root { way, relation: self.relation, words: words.to_owned(), reason: reason.clone(), confidence }
     }
 }

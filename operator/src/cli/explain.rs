@@ -141,6 +141,15 @@ fn story(explained: &Explained, earlier: Option<&Earlier>, namespace: &str) -> S
         (None, None) if explained.has_ended() => say("No failure was found."),
         (None, None) => say("No failure was found: it is under way."),
     }
+    if let Some(remedy) = &explained.remedy {
+        say("");
+        say("What to do:");
+        say(&format!("  {}", remedy.sentence));
+        for command in &remedy.commands {
+            let word = if command.changes() { "  # changes the cluster" } else { "" };
+            say(&format!("  {command}{word}"));
+        }
+    }
     if let [_, further @ ..] = roots.as_slice()
         && !further.is_empty()
     {
@@ -202,6 +211,7 @@ fn machine(explained: &Explained, earlier: Option<&Earlier>) -> Value {
         "phase": explained.phase(),
         "readAt": explained.read_at.to_string(),
         "causes": roots.collect::<Vec<_>>(),
+        "remedy": explained.remedy.as_ref().map(|remedy| json!({"sentence": remedy.sentence, "commands": remedy.commands})),
         "earlier": earlier,
         "progress": explained.progress,
         "lookedAt": explained.checked(),

@@ -1,7 +1,7 @@
 //! The way from the target down to its cause, for the trail, the findings and the first line: `debugbundle_diagnosis`
 //! walks, over the redacted evidence. Pure.
 
-use debugbundle_diagnosis::{Confidence, Graph, Id, Kind, Relation, Root, line, walk};
+use debugbundle_diagnosis::{Confidence, Graph, Id, Kind, Relation, Root, line, remedy, walk};
 use debugbundle_format::layout;
 use serde::Serialize;
 use serde_json::Value;
@@ -103,6 +103,7 @@ fn finding(root: &Root, target: &Value, graph: &Graph<'_>, evidence: &Evidence) 
         Finding::new(kind, &title, &reference(subject), Proof::new(path(shown.unwrap_or(subject)), &title))
     };
     finding.evidence.truncate(QUOTED);
+    finding = finding.with(remedy(root, graph));
     finding.confidence = Some(match root.confidence {
         Confidence::Certain => debugbundle_crd::CauseConfidence::Certain,
         Confidence::Likely => debugbundle_crd::CauseConfidence::Likely,
@@ -144,7 +145,7 @@ impl CauseChain {
 }
 
 /// What the walk may use. The evidence has the data objects of this target alone.
-fn graph<'a>(target: &'a Value, evidence: &'a Evidence) -> Graph<'a> {
+pub(super) fn graph<'a>(target: &'a Value, evidence: &'a Evidence) -> Graph<'a> {
     let velero = text(&target["metadata"], "namespace");
     let mut graph = Graph::new(velero, evidence.read_at);
     for object in evidence.ahead.iter().chain(&evidence.objects).chain(&evidence.backup).chain([target]) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use debugbundle_diagnosis::FailedHook;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -35,8 +36,8 @@ pub struct Evidence {
     pub lists: BTreeSet<String>,
     /// What containers said last.
     pub said: Vec<Said>,
-    /// A sentence for each of the target's hooks that failed.
-    pub failed_hooks: Vec<String>,
+    /// The target's hooks that failed.
+    pub failed_hooks: Vec<FailedHook>,
     /// Number of objects that did not fit here; they are in the bundle.
     pub left_out: usize,
     /// Node-agents' diagnoses of hosting pods that could not be prepared, line by line: `DD: Pod …`.

@@ -2,7 +2,7 @@
 //! read more. The bundle's status contains a short form.
 
 use debugbundle_crd::{CauseConfidence, Severity};
-use debugbundle_diagnosis::is_consequence;
+use debugbundle_diagnosis::{Command, Remedy, is_consequence};
 use debugbundle_format::text::{bounded, escape_for_terminal};
 use serde::Serialize;
 
@@ -32,6 +32,8 @@ pub struct Finding {
     pub confidence: Option<CauseConfidence>,
     /// How to fix it, in one sentence.
     pub remedy: String,
+    /// What to run for that; those that only read come first.
+    pub commands: Vec<Command>,
     /// A page of Velero's documentation, if one covers this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
@@ -72,8 +74,15 @@ impl Finding {
             object: fit(object, TITLE),
             evidence,
             remedy: kind.remedy().to_owned(),
+            commands: Vec::new(),
             link: kind.link(object),
         }
+    }
+
+    /// With a remedy that is special to it; without one it keeps that of its kind.
+    pub(super) fn with(self, remedy: Option<Remedy>) -> Self {
+        let Some(Remedy { sentence, commands }) = remedy else { return self };
+        Self { remedy: bounded(&escape_for_terminal(&sentence), TEXT).into_owned(), commands, ..self }
     }
 
     /// Most findings in the status.

@@ -15,7 +15,8 @@ mod timeline;
 use std::collections::BTreeSet;
 
 use debugbundle_crd::{CauseConfidence, Severity, TargetKind};
-use debugbundle_diagnosis::readable;
+use debugbundle_diagnosis::{Graph, Id, Remedy, of_error, readable};
+use jiff::Timestamp;
 use serde_json::Value;
 
 pub use cause_chain::{CauseChain, CauseStep, cause_chain};
@@ -51,8 +52,10 @@ pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
     let CauseChain { steps, findings: mut explained, sure } = cause_chain(evidence);
     let late = explained.split_off(sure);
     findings.append(&mut explained);
+    let graph = evidence.target.as_ref().map(|target| cause_chain::graph(target, evidence));
+    let remedy = |error: &str| of_error(error, &Id::of(evidence.target.as_ref()?), graph.as_ref()?);
     if let Some(target) = &evidence.target {
-        of_target(target, &mut findings);
+        of_target(target, &remedy, &mut findings);
     }
     // What only did not happen in time comes behind the target's own words.
     findings.extend(late);
@@ -63,8 +66,9 @@ pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
             told.is_new(&known.title);
         }
         let file = evidence.target.as_ref().map(results_path).unwrap_or_default();
-        of_results(&results.errors, FindingKind::ResultsError, (&object, &file), &mut told, &mut findings);
-        of_results(&results.warnings, FindingKind::ResultsWarning, (&object, &file), &mut told, &mut findings);
+        let place = (object.as_str(), file.as_str());
+        of_results(&results.errors, FindingKind::ResultsError, place, &remedy, &mut told, &mut findings);
+        of_results(&results.warnings, FindingKind::ResultsWarning, place, &|_| None, &mut told, &mut findings);
         if let Some(why) = &results.broken {
             let title = format!("results.json could not be read: {why}");
             findings.push(Finding::new(FindingKind::ResultsUnreadable, &title, &object, Proof::new(file, why)));
@@ -78,7 +82,7 @@ pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
         if !findings.iter().any(is_told) {
             // Nothing leads from the target to it.
             let confidence = if evidence.target.is_some() { CauseConfidence::Likely } else { CauseConfidence::Certain };
-            of_location(found, confidence, &mut findings);
+            of_location(found, confidence, evidence.read_at, &mut findings);
         }
     }
     failed::failed(&evidence.failed, &mut findings);
@@ -121,11 +125,11 @@ fn results_path(target: &Value) -> String {
     layout::store_file(kind, name, StoreFile::Results).as_str().to_owned()
 }
 
-fn of_target(target: &Value, findings: &mut Vec<Finding>) {
+fn of_target(target: &Value, remedy: &dyn Fn(&str) -> Option<Remedy>, findings: &mut Vec<Finding>) {
     let object = reference(target);
     let status = &target["status"];
     let mut add = |kind: FindingKind, text: &str| {
-        findings.push(Finding::new(kind, text, &object, Proof::new(path(target), text)));
+        findings.push(Finding::new(kind, text, &object, Proof::new(path(target), text)).with(remedy(text)));
     };
     if let Some(reason) = status["failureReason"].as_str() {
         add(FindingKind::FailureReason, reason);
@@ -139,6 +143,7 @@ fn of_results(
     messages: &Distinct,
     kind: FindingKind,
     (object, file): (&str, &str),
+    remedy: &dyn Fn(&str) -> Option<Remedy>,
     told: &mut Told,
     findings: &mut Vec<Finding>,
 ) {
@@ -147,7 +152,8 @@ fn of_results(
         let title = readable(text);
         // One cause appears as error below `velero` and as warning below `namespaces`; the errors come first.
         if findings.len() < LIMIT && told.is_new(&title) {
-            findings.push(Finding::new(kind, &title, object, Proof::new(file.to_owned(), text.trim())));
+            let finding = Finding::new(kind, &title, object, Proof::new(file.to_owned(), text.trim()));
+            findings.push(finding.with(remedy(&title)));
         }
     }
     if messages.left_out > 0 {
@@ -168,13 +174,17 @@ fn of_diagnosed(lines: &[String], file: &str, object: &str, findings: &mut Vec<F
     }
 }
 
-fn of_location(location: &Value, confidence: CauseConfidence, findings: &mut Vec<Finding>) {
+fn of_location(location: &Value, confidence: CauseConfidence, now: Timestamp, findings: &mut Vec<Finding>) {
     if location["status"]["phase"].as_str() == Some("Unavailable") {
         let message = location["status"]["message"].as_str().unwrap_or("no message");
         let name = location["metadata"]["name"].as_str().unwrap_or_default();
         let title = format!("BackupStorageLocation {name} is Unavailable: {message}");
         let proof = Proof::new(path(location), message);
         let finding = Finding::new(FindingKind::LocationUnavailable, &title, &reference(location), proof);
+        let id = Id::of(location);
+        let mut graph = Graph::new(&id.namespace, now);
+        graph.add(location);
+        let finding = finding.with(of_error(message, &id, &graph));
         findings.push(Finding { confidence: Some(confidence), ..finding });
     }
 }

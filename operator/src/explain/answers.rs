@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use debugbundle_diagnosis::{Graph, Id, Kind, Known, Wanted};
+use debugbundle_diagnosis::{FailedHook, Graph, Id, Kind, Known, Wanted};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -16,8 +16,10 @@ pub(super) enum Reply {
     Objects(Vec<Value>),
     /// The last words of a container; none if it said nothing.
     Words(Option<String>),
-    /// Errors, or sentences about hooks.
+    /// Errors.
     Texts(Vec<String>),
+    /// Hooks that failed.
+    Hooks(Vec<FailedHook>),
     /// It may not be read: a sentence.
     Forbidden(String),
     /// It could not be read: a sentence.
@@ -132,7 +134,7 @@ impl Answers {
                     graph.said(pod.clone(), container, *is_previous, words.clone());
                 }
                 (Wanted::Results, Reply::Texts(errors)) => graph.errors(errors.iter().cloned()),
-                (Wanted::FailedHooks, Reply::Texts(hooks)) => graph.failed_hooks(hooks.iter().cloned()),
+                (Wanted::FailedHooks, Reply::Hooks(hooks)) => graph.failed_hooks(hooks.iter().cloned()),
                 _ => {}
             }
         }

@@ -15,7 +15,7 @@ mod reader;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use debugbundle_diagnosis::{Confidence, Explanation, Id, Kind, Wanted, walk};
+use debugbundle_diagnosis::{Confidence, Explanation, Id, Kind, Remedy, Wanted, remedy, walk};
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -34,6 +34,8 @@ const AT_ONCE: usize = 8;
 pub struct Explained {
     /// What the walk found.
     pub explanation: Explanation,
+    /// What a person can do about the first cause, if that is known.
+    pub remedy: Option<Remedy>,
     /// The target.
     pub target: Value,
     /// How far it has come.
@@ -119,6 +121,7 @@ pub async fn explain(reader: &Reader, target: &Id) -> Result<Option<Explained>, 
             root.confidence = root.confidence.min(Confidence::Likely);
         }
     }
+    let remedy = explanation.roots.first().and_then(|root| remedy(root, &answers.graph()));
     let progress = TargetProgress::of(&object, answers.of_kinds(&Kind::DATA));
-    Ok(Some(Explained { explanation, target: object, progress, unread, read_at: answers.read_at() }))
+    Ok(Some(Explained { explanation, remedy, target: object, progress, unread, read_at: answers.read_at() }))
 }

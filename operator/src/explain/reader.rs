@@ -7,7 +7,7 @@ use std::{
 };
 
 use debugbundle_crd::TargetKind;
-use debugbundle_diagnosis::{Hooks, Id, Kind, LastWords, Wanted};
+use debugbundle_diagnosis::{FailedHook, Hooks, Id, Kind, LastWords, Wanted};
 use debugbundle_format::{StoreFile, text::bounded};
 use debugbundle_redact::Redactor;
 use flate2::read::MultiGzDecoder;
@@ -176,40 +176,46 @@ impl Reader {
 
     async fn results(&self, target: Option<&Value>, answers: &Answers) -> Reply {
         let read = |pieces| Results::read(MultiGzDecoder::new(pieces).take(JSON_FILE)).errors.texts;
-        self.of_file(StoreFile::Results, target, answers, read).await
+        match self.of_file(StoreFile::Results, target, answers, read).await {
+            Ok(errors) => Reply::Texts(errors.iter().map(|text| self.redactor.text(text)).collect()),
+            Err(reply) => reply,
+        }
     }
 
     async fn failed_hooks(&self, target: Option<&Value>, answers: &Answers) -> Reply {
-        self.of_file(StoreFile::Log, target, answers, hooks).await
+        let masked = |hook: FailedHook| FailedHook { words: self.redactor.text(&hook.words), ..hook };
+        match self.of_file(StoreFile::Log, target, answers, hooks).await {
+            Ok(hooks) => Reply::Hooks(hooks.into_iter().map(masked).collect()),
+            Err(reply) => reply,
+        }
     }
 
     /// Reads one of the target's files in the object store; nothing before the target has ended, when Velero writes them.
-    async fn of_file(
+    async fn of_file<T: Send + 'static>(
         &self,
         file: StoreFile,
         target: Option<&Value>,
         answers: &Answers,
-        read: impl FnOnce(Pieces) -> Vec<String> + Send + 'static,
-    ) -> Reply {
-        let Some(target) = target.filter(|target| has_ended(target)) else { return Reply::Texts(Vec::new()) };
+        read: impl FnOnce(Pieces) -> Vec<T> + Send + 'static,
+    ) -> Result<Vec<T>, Reply> {
+        let Some(target) = target.filter(|target| has_ended(target)) else { return Ok(Vec::new()) };
         let id = Id::of(target);
         let of = if id.kind == Kind::Restore { TargetKind::Restore } else { TargetKind::Backup };
-        let failed = |why: &str| Reply::Failed(format!("the {} of {id} could not be read: {why}", named(file)));
+        let failed = |why: &str| Err(Reply::Failed(format!("the {} of {id} could not be read: {why}", named(file))));
         let store = match self.store.get_or_init(|| self.open(target, answers)).await {
             Ok(store) => store,
             Err(why) => return failed(why),
         };
         let body = match timeout(PATIENCE, store.open(of, &id.name, file)).await {
             Ok(Ok(Some(body))) => body,
-            Ok(Ok(None)) => return Reply::Texts(Vec::new()),
+            Ok(Ok(None)) => return Ok(Vec::new()),
             Ok(Err(error)) => return failed(&error.to_string()),
             Err(_) => return failed("the store did not answer in time"),
         };
         let (to, pieces) = pipe();
         let reading = tokio::task::spawn_blocking(move || read(pieces));
         pump(body, to, PATIENCE, Instant::now() + PATIENCE * 3, |_| ()).await;
-        let texts = reading.await.unwrap_or_default();
-        Reply::Texts(texts.iter().map(|text| self.redactor.text(text)).collect())
+        Ok(reading.await.unwrap_or_default())
     }
 
     /// Opens the store with the target's files: a Restore's are in the location of its Backup.
@@ -257,7 +263,7 @@ fn in_short(kind: &Kind, mut object: DynamicObject) -> DynamicObject {
 }
 
 /// The hooks that failed, from a target's log.
-fn hooks(pieces: Pieces) -> Vec<String> {
+fn hooks(pieces: Pieces) -> Vec<FailedHook> {
     let mut hooks = Hooks::default();
     let mut reader = BufReader::with_capacity(64 << 10, MultiGzDecoder::new(pieces).take(TARGET_LOG));
     let mut bytes = Vec::new();

@@ -117,11 +117,16 @@ fn findings(facts: &Facts<'_>, out: &mut String) {
             let sure = finding.confidence.map_or(String::new(), |sure| format!("<br>({})", sure.as_str()));
             let read_on =
                 finding.link.as_ref().map(|link| format!(" (<a href=\"{link}\">more</a>)", link = safe(link, 300)));
+            let commands = finding.commands.iter().map(|command| {
+                let word = if command.changes() { "changes the cluster: " } else { "" };
+                format!("<br>{word}<code>{}</code>", safe(&command.to_string(), 1024))
+            });
             format!(
-                "<td class=\"{word}\">{word}{sure}</td><td>{}<br>{}{}</td><td><code>{}</code></td>",
+                "<td class=\"{word}\">{word}{sure}</td><td>{}<br>{}{}{}</td><td><code>{}</code></td>",
                 safe(&finding.title, 1024),
                 safe(&finding.remedy, 1024),
                 read_on.unwrap_or_default(),
+                commands.collect::<String>(),
                 safe(&finding.object, 300)
             )
         }),

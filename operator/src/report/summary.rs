@@ -86,7 +86,11 @@ fn findings(diagnosis: &Diagnosis, out: &mut String) {
             };
         }
         if !finding.remedy.is_empty() {
-            let _ = writeln!(out, "  * what to do: {}", finding.remedy);
+            let _ = writeln!(out, "  * what to do: {}", plain(&finding.remedy, 1024));
+        }
+        for command in &finding.commands {
+            let word = if command.changes() { "changes the cluster" } else { "reads" };
+            let _ = writeln!(out, "  * {word}: {}", code(&command.to_string()));
         }
         if let Some(link) = &finding.link {
             let _ = writeln!(out, "  * more: <{link}>");
@@ -284,6 +288,7 @@ mod tests {
             object: "Restore/vault-ns/r1".into(),
             evidence: Vec::new(),
             remedy: String::new(),
+            commands: Vec::new(),
             link: None,
         };
         let words = "Restore r1 is PartiallyFailed; Velero's results are missing or damaged.";

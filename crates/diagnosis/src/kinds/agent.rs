@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{Need, target};
 use crate::graph::{Id, Kind, View, time};
+use crate::reason::RootReason;
 
 /// A node-agent takes up work within seconds; restarts and a busy one take minutes.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(5);
@@ -27,5 +28,6 @@ pub(super) fn needed(data: &Value, node: &str, view: &View<'_>) -> Option<Need> 
     let since = time(&data["metadata"]["creationTimestamp"])?;
     let is_late = target::phase(data) == "New" && view.now().duration_since(since) > PATIENCE;
     let why = format!("no pod of DaemonSet node-agent is on node {node}");
-    (is_late && view.is_listed(&Kind::Pod, view.velero())).then(|| Need::no(Id::of(set), why))
+    (is_late && view.is_listed(&Kind::Pod, view.velero()))
+        .then(|| Need::no(Id::of(set), why, RootReason::NotOn(node.to_owned())))
 }

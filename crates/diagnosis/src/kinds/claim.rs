@@ -4,20 +4,24 @@ use serde_json::Value;
 
 use super::{Need, Report, State};
 use crate::graph::{Id, Kind, View, text};
+use crate::reason::RootReason;
 
 pub(super) fn report(id: &Id, claim: &Value, view: &View<'_>) -> Report {
     match text(&claim["status"]["phase"]) {
         "Bound" => return Report::of(State::Well),
         "Lost" => {
             let volume = text(&claim["spec"]["volumeName"]);
-            return Report::of(State::says(format!("{id} is Lost: its PersistentVolume {volume} does not exist")));
+            let words = format!("{id} is Lost: its PersistentVolume {volume} does not exist");
+            return Report::of(State::says(words, RootReason::Lost));
         }
         _ => {}
     }
     let class = text(&claim["spec"]["storageClassName"]);
     let class = (!class.is_empty()).then(|| Id::of_cluster(Kind::StorageClass, class));
     let warned = view.warnings(id).into_iter().next();
-    let state =
-        warned.map_or(State::Well, |event| State::says(format!("{id} is Pending: {}", text(&event["message"]).trim())));
+    let state = warned.map_or(State::Well, |event| {
+        let why = text(&event["message"]).trim();
+        State::says(format!("{id} is Pending: {why}"), RootReason::Said(why.to_owned()))
+    });
     Report::needing(state, class.map(Need::see).into_iter().collect())
 }

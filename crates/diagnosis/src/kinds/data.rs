@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{Need, Report, State, agent};
 use crate::graph::{Id, Kind, Seen, View, text};
+use crate::reason::RootReason;
 use crate::texts::is_consequence;
 
 pub(super) fn report(id: &Id, object: &Value, view: &View<'_>) -> Report {
@@ -17,7 +18,7 @@ pub(super) fn report(id: &Id, object: &Value, view: &View<'_>) -> Report {
         let is_empty = message.is_empty() || message.ends_with(':');
         let is_consequence = is_empty || is_consequence(message);
         let words = if message.is_empty() { "it has no message" } else { message };
-        State::Says { words: words.to_owned(), is_consequence }
+        State::Says { words: words.to_owned(), reason: RootReason::Said(message.to_owned()), is_consequence }
     } else {
         State::Well
     };

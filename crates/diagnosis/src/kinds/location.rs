@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Need, Report, State};
 use crate::graph::{Id, Kind, Seen, View, items, text};
+use crate::reason::RootReason;
 use crate::texts::innermost;
 use crate::walk::Relation;
 
@@ -15,7 +16,8 @@ pub(super) fn report(id: &Id, location: &Value) -> Report {
         "" => "it has no message",
         why => why,
     };
-    Report::of(State::says(format!("BackupStorageLocation {} is Unavailable: {why}", id.name)))
+    let words = format!("BackupStorageLocation {} is Unavailable: {why}", id.name);
+    Report::of(State::says(words, RootReason::Said(why.to_owned())))
 }
 
 /// The location of a Backup that Velero has not begun, if it is read-only.
@@ -24,7 +26,7 @@ pub(super) fn read_only(target: &Value, view: &View<'_>) -> Option<Need> {
     let is_read_only = location["spec"]["accessMode"] == "ReadOnly";
     let name = text(&location["metadata"]["name"]);
     let why = format!("BackupStorageLocation {name} is ReadOnly: Velero creates no Backup in it");
-    is_read_only.then(|| Need::no(Id::of(location), why).by(Relation::Location))
+    is_read_only.then(|| Need::no(Id::of(location), why, RootReason::ReadOnly).by(Relation::Location))
 }
 
 /// The location for which Velero refused the target (`backup_controller.go`, `restore_controller.go`): it is
@@ -47,11 +49,11 @@ pub(super) fn refusing(id: &Id, target: &Value, view: &View<'_>) -> Option<Need>
     }
     let is_read_only = says("read-only mode") && location["spec"]["accessMode"] == "ReadOnly";
     let why = format!("BackupStorageLocation {} is ReadOnly (its accessMode): Velero creates no Backup in it", to.name);
-    is_read_only.then(|| Need::no(to, why).by(Relation::Location))
+    is_read_only.then(|| Need::no(to, why, RootReason::ReadOnly).by(Relation::Location))
 }
 
 /// The location that a Backup names; the default one if it names none.
-fn of_backup<'a>(backup: &Value, view: &View<'a>) -> Option<&'a Value> {
+pub(crate) fn of_backup<'a>(backup: &Value, view: &View<'a>) -> Option<&'a Value> {
     let named = text(&backup["spec"]["storageLocation"]);
     view.list(Kind::BackupStorageLocation, view.velero()).find(|location| match named {
         "" => location["spec"]["default"] == true,

@@ -20,7 +20,16 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::graph::{Id, Kind, View};
+use crate::hook::FailedHook;
+use crate::reason::RootReason;
 use crate::walk::Relation;
+
+pub(crate) use {
+    container::{limit, spec},
+    location::of_backup as location_of,
+    server::of_pod as server_of,
+    target::has_ended,
+};
 
 /// What an object says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,15 +38,15 @@ pub(crate) enum State {
     Well,
     /// It says what is wrong, as a clause: with its own name, unless a line names the object anyway (a pod, volume data).
     /// A consequence ("timed out") is a root only if nothing below it is in trouble.
-    Says { words: String, is_consequence: bool },
+    Says { words: String, reason: RootReason, is_consequence: bool },
     /// A hook of it failed.
-    Hook { words: String },
+    Hook(FailedHook),
 }
 
 impl State {
     /// Something is wrong, in its own words.
-    pub(crate) fn says(words: impl Into<String>) -> Self {
-        Self::Says { words: words.into(), is_consequence: false }
+    pub(crate) fn says(words: impl Into<String>, reason: RootReason) -> Self {
+        Self::Says { words: words.into(), reason, is_consequence: false }
     }
 }
 
@@ -58,7 +67,7 @@ pub(crate) enum Met {
     /// The needed object itself shows it. One that does not exist is missing.
     See,
     /// It has it not, although the other object may be well: why.
-    No(String),
+    No(String, RootReason),
 }
 
 impl Need {
@@ -66,8 +75,8 @@ impl Need {
         Self { to, met: Met::See, relation: Relation::Further, is_by_time: false }
     }
 
-    pub(crate) fn no(to: Id, why: String) -> Self {
-        Self { met: Met::No(why), ..Self::see(to) }
+    pub(crate) fn no(to: Id, why: String, reason: RootReason) -> Self {
+        Self { met: Met::No(why, reason), ..Self::see(to) }
     }
 
     pub(crate) fn by(self, relation: Relation) -> Self {

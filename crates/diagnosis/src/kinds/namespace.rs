@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{Need, Report, State};
 use crate::graph::{Id, Kind, Seen, View, age, condition, items, text, time};
+use crate::reason::RootReason;
 use crate::walk::Relation;
 
 /// Conditions of Kubernetes' namespace controller, the one that says most first.
@@ -22,7 +23,8 @@ pub(super) fn report(id: &Id, namespace: &Value, now: Timestamp) -> Report {
     let age = age(time(&namespace["metadata"]["deletionTimestamp"]), now);
     let kept = KEPT.iter().filter_map(|kind| condition(namespace, kind)).find(|one| one["status"] == "True");
     let kept = kept.map_or(String::new(), |one| format!(": {}", text(&one["message"]).trim()));
-    Report::of(State::says(format!("{id} is Terminating {age}").trim_end().to_owned() + &kept))
+    let words = format!("{id} is Terminating {age}").trim_end().to_owned() + &kept;
+    Report::of(State::says(words, RootReason::Shown))
 }
 
 fn is_leaving(namespace: &Value) -> bool {

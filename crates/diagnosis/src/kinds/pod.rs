@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{Need, Report, State, container};
 use crate::graph::{Id, Kind, Seen, View, age, condition, items, text, time};
+use crate::reason::RootReason;
 
 pub(super) fn report(id: &Id, pod: &Value, view: &View<'_>) -> Report {
     let status = &pod["status"];
@@ -18,15 +19,16 @@ pub(super) fn report(id: &Id, pod: &Value, view: &View<'_>) -> Report {
         let words = [text(&status["reason"]), text(&status["message"])].map(str::trim);
         let words = words.into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(": ");
         let words = if words.is_empty() { "it says nothing".to_owned() } else { words };
-        return Report::of(State::says(in_trouble.unwrap_or(words)));
+        let (words, reason) = in_trouble.unwrap_or((words, RootReason::PodFailed));
+        return Report::of(State::says(words, reason));
     }
     let is_pending = status["phase"] == "Pending";
-    let state = if let Some(words) = in_trouble {
-        State::says(words)
+    let state = if let Some((words, reason)) = in_trouble {
+        State::says(words, reason)
     } else if let Some(why) = scheduled.filter(|_| is_unscheduled && is_pending) {
-        State::says(format!("cannot be scheduled: {}", shortened(text(&why["message"]))))
+        State::says(format!("cannot be scheduled: {}", shortened(text(&why["message"]))), RootReason::Unscheduled)
     } else if let Some(words) = warned.filter(|_| is_pending && !waits_for_restore(pod)) {
-        State::says(words)
+        State::says(words.clone(), RootReason::Said(words))
     } else {
         State::Well
     };
@@ -90,9 +92,10 @@ fn held_elsewhere(claim: &Id, found: &Value, node: &str, view: &View<'_>) -> Opt
             && volumes.any(|one| one["persistentVolumeClaim"]["claimName"] == claim.name.as_str())
     };
     let user = view.list(Kind::Pod, &claim.namespace).find(is_user);
-    let user = user.map(|pod| format!(", where pod {}/{} still runs", claim.namespace, text(&pod["metadata"]["name"])));
-    let why = format!("its volume {volume} is attached to node {other}{}", user.unwrap_or_default());
-    Some(Need::no(Id::of(attachment), why))
+    let user = user.map(Id::of);
+    let runs = user.as_ref().map(|pod| format!(", where pod {}/{} still runs", pod.namespace, pod.name));
+    let why = format!("its volume {volume} is attached to node {other}{}", runs.unwrap_or_default());
+    Some(Need::no(Id::of(attachment), why, RootReason::Held(user)))
 }
 
 /// `Init:0/1 for 14 min`, as kubectl writes it.

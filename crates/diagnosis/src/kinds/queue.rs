@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Need, target};
 use crate::graph::{Id, Kind, View, text};
+use crate::reason::RootReason;
 use crate::walk::Relation;
 
 /// Sort key: first Velero's current work, then what it has chosen, then the others by position; by name among equals.
@@ -21,7 +22,7 @@ pub(super) fn ahead(id: &Id, object: &Value, view: &View<'_>) -> Option<Need> {
     let others = if others > 0 { format!(", and {others} more") } else { String::new() };
     let name = format!("{} {}", id.kind.as_str(), text(&first["metadata"]["name"]));
     let words = format!("behind {name}, which is {}{since}{others}", target::phase(first));
-    Some(Need::no(Id::of(first), words).by(Relation::Ahead))
+    Some(Need::no(Id::of(first), words, RootReason::Shown).by(Relation::Ahead))
 }
 
 /// The place of another object that Velero takes up first. Velero works on one Restore at a time

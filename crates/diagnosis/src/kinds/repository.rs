@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Need, Report, State};
 use crate::graph::{Id, Kind, View, items, text};
+use crate::reason::RootReason;
 use crate::texts::innermost;
 use crate::walk::Relation;
 
@@ -15,7 +16,8 @@ pub(super) fn report(id: &Id, repository: &Value) -> Report {
         "" => "it has no message",
         why => why,
     };
-    Report::of(State::says(format!("BackupRepository {} is NotReady: {why}", id.name)))
+    let words = format!("BackupRepository {} is NotReady: {why}", id.name);
+    Report::of(State::says(words, RootReason::Said(why.to_owned())))
 }
 
 /// The repositories of a Backup's namespaces, once an error speaks of one (`pkg/repository/backup_repo_op.go`).

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Need, Report, State, container};
 use crate::graph::{Id, Kind, View, condition, items, text, time};
+use crate::reason::RootReason;
 use crate::walk::Relation;
 
 /// The Deployments of the server, for a target that waits for it.
@@ -27,8 +28,8 @@ pub(super) fn report(id: &Id, deployment: &Value, view: &View<'_>) -> Report {
     let spec = &deployment["spec"]["template"]["spec"];
     let server = container_of(spec);
     let told = items(&spec["containers"]).iter().filter(|one| server.is_none_or(|server| server == text(&one["name"])));
-    if let Some(words) = told.into_iter().find_map(|one| said_by(&arguments(one), &view.target().kind)) {
-        return Report::of(State::says(words));
+    if let Some((words, flag)) = told.into_iter().find_map(|one| said_by(&arguments(one), &view.target().kind)) {
+        return Report::of(State::says(words, RootReason::Flag(flag)));
     }
     let pods: Vec<&Value> = pods(deployment, view).collect();
     if pods.iter().any(|pod| lacks(pod, server).is_none()) {
@@ -39,15 +40,24 @@ pub(super) fn report(id: &Id, deployment: &Value, view: &View<'_>) -> Report {
     }
     let replicas = deployment["spec"]["replicas"].as_i64().unwrap_or(1);
     let refused = condition(deployment, "ReplicaFailure").filter(|condition| condition["status"] == "True");
-    let words = match (pods.first().and_then(|pod| lacks(pod, server)), refused) {
-        (Some(lacks), _) => format!("no pod of Velero's server is ready: {lacks}"),
-        (None, _) if replicas == 0 => format!("{} of Velero's server is scaled to 0 replicas", short(id)),
-        (None, Some(refused)) => {
-            format!("{} of Velero's server has no pod: {}", short(id), text(&refused["message"]).trim())
+    let (words, reason) = match (pods.first().and_then(|pod| lacks(pod, server)), refused) {
+        (Some(lacks), _) => (format!("no pod of Velero's server is ready: {lacks}"), RootReason::Shown),
+        (None, _) if replicas == 0 => {
+            (format!("{} of Velero's server is scaled to 0 replicas", short(id)), RootReason::ScaledToZero)
         }
-        (None, None) => format!("{} of Velero's server has no pod", short(id)),
+        (None, Some(refused)) => {
+            let why = text(&refused["message"]).trim();
+            (format!("{} of Velero's server has no pod: {why}", short(id)), RootReason::Said(why.to_owned()))
+        }
+        (None, None) => (format!("{} of Velero's server has no pod", short(id)), RootReason::Shown),
     };
-    Report::needing(State::says(words), pods.into_iter().map(|pod| Need::see(Id::of(pod))).collect())
+    Report::needing(State::says(words, reason), pods.into_iter().map(|pod| Need::see(Id::of(pod))).collect())
+}
+
+/// The Deployment of the server that has this pod; without one, the first.
+pub(crate) fn of_pod(pod: Option<&Id>, view: &View<'_>) -> Option<Id> {
+    let has_it = |server: &&Value| pod.is_none_or(|pod| pods(server, view).any(|one| Id::of(one) == *pod));
+    servers(view).find(has_it).map(Id::of)
 }
 
 fn short(id: &Id) -> String {
@@ -97,8 +107,8 @@ pub(super) fn ended(target: &Value, view: &View<'_>) -> Vec<Need> {
         }
         let statuses = items(&pod["status"]["containerStatuses"]);
         let mut ends = statuses.iter().filter_map(|one| container::ended_before(one, (&id, pod), view));
-        let (_, words) = ends.find(|(at, _)| (began..=over).contains(at))?;
-        Some(Need::no(id, words))
+        let (_, words, reason) = ends.find(|(at, ..)| (began..=over).contains(at))?;
+        Some(Need::no(id, words, reason))
     });
     needs.map(|need| need.by(Relation::EndedServer)).collect()
 }
@@ -125,8 +135,8 @@ fn runs_server(container: &Value) -> bool {
         || words.windows(2).any(|pair| is_velero(pair[0]) && pair[1] == "server")
 }
 
-/// What the server's arguments say about work of this kind (`pkg/cmd/server/config/config.go`).
-fn said_by(args: &[&str], kind: &Kind) -> Option<String> {
+/// What the server's arguments say about work of this kind, and the flag (`pkg/cmd/server/config/config.go`).
+fn said_by(args: &[&str], kind: &Kind) -> Option<(String, &'static str)> {
     let own: &[&str] = match kind {
         Kind::Backup => &["backup", "backup-queue"],
         _ => &["restore"],
@@ -141,12 +151,15 @@ fn said_by(args: &[&str], kind: &Kind) -> Option<String> {
             value => go_bool(value.strip_prefix('=')?),
         });
     if *kind == Kind::Backup && switched.next_back() == Some(true) {
-        return Some(format!("Velero's server was started with --restore-only, so it processes no {kind_name}"));
+        let words = format!("Velero's server was started with --restore-only, so it processes no {kind_name}");
+        return Some((words, "--restore-only"));
     }
     said.find_map(|(flag, value)| {
         let mut named = value.split(',').map(str::trim).filter(|_| flag == "--disable-controllers");
         let name = named.find(|name| own.contains(name))?;
-        Some(format!("Velero's server was started with --disable-controllers={name}, so it processes no {kind_name}"))
+        let words =
+            format!("Velero's server was started with --disable-controllers={name}, so it processes no {kind_name}");
+        Some((words, "--disable-controllers"))
     })
 }
 

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{Need, Report, State};
 use crate::graph::{Id, Kind, View, text};
 use crate::label::valid_label;
+use crate::reason::RootReason;
 use crate::texts::innermost;
 use crate::walk::Relation;
 
@@ -16,7 +17,7 @@ pub(super) fn report(id: &Id, snapshot: &Value) -> Report {
     let state = match why {
         "" => State::Well,
         _ if status["readyToUse"] == true => State::Well,
-        why => State::says(format!("{id} is not ready: {why}")),
+        why => State::says(format!("{id} is not ready: {why}"), RootReason::Said(why.to_owned())),
     };
     let content = text(&status["boundVolumeSnapshotContentName"]);
     let needs = if content.is_empty() || status["readyToUse"] == true {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{Need, Report, State, location, namespace, queue, repository, restored, server, snapshot};
 use crate::graph::{Id, Kind, View, age, text, time};
 use crate::label::valid_label;
+use crate::reason::RootReason;
 use crate::texts::readable;
 use crate::walk::Relation;
 
@@ -38,7 +39,7 @@ pub(super) fn stands(object: &Value, now: Timestamp) -> String {
     format!("{words} {}", age(since, now)).trim_end().to_owned()
 }
 
-fn has_ended(object: &Value) -> bool {
+pub(crate) fn has_ended(object: &Value) -> bool {
     matches!(phase(object), "Completed" | "PartiallyFailed" | "Failed" | "FailedValidation")
 }
 
@@ -82,6 +83,7 @@ fn state(object: &Value, view: &View<'_>) -> State {
     match phase(object) {
         "Failed" | "PartiallyFailed" | "FinalizingPartiallyFailed" if !reason.is_empty() => State::Says {
             words: reason.to_owned(),
+            reason: RootReason::Said(reason.to_owned()),
             // It says when it was noticed, and not why.
             is_consequence: reason.contains("during the server starting"),
         },
@@ -90,14 +92,18 @@ fn state(object: &Value, view: &View<'_>) -> State {
             let is_hook = first.as_ref().is_none_or(|error| error.contains("hook"));
             let hook = if is_hook { view.failed_hooks().first() } else { None };
             match (first, hook) {
-                (_, Some(hook)) => State::Hook { words: hook.clone() },
-                (Some(error), _) => State::says(error),
+                (_, Some(hook)) => State::Hook(hook.clone()),
+                (Some(error), _) => State::says(error.clone(), RootReason::Said(error)),
                 (None, _) => State::Well,
             }
         }
-        "FailedValidation" => status["validationErrors"][0].as_str().map_or(State::Well, State::says),
+        "FailedValidation" => status["validationErrors"][0].as_str().map_or(State::Well, said),
         _ => State::Well,
     }
+}
+
+fn said(text: &str) -> State {
+    State::says(text, RootReason::Said(text.to_owned()))
 }
 
 /// The objects that move its data and have not completed.

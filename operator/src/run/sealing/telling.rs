@@ -83,10 +83,13 @@ impl OwnFiles {
     /// Redacts the texts of status and summary, then masks the words in them that the check would still find.
     pub(super) fn mask(&mut self, redactor: &Redactor, detector: &Detector) {
         let diagnosis = &mut self.found.diagnosis;
-        let evidence = diagnosis
-            .findings
-            .iter_mut()
-            .flat_map(|f| std::iter::once(&mut f.title).chain(f.evidence.iter_mut().map(|proof| &mut proof.text)));
+        for finding in &mut diagnosis.findings {
+            // A command with a word that is masked would not run.
+            finding.commands.retain(|command| command.argv().iter().all(|word| redactor.sentence(word) == *word));
+        }
+        let evidence = diagnosis.findings.iter_mut().flat_map(|f| {
+            [&mut f.title, &mut f.remedy].into_iter().chain(f.evidence.iter_mut().map(|proof| &mut proof.text))
+        });
         for text in evidence.chain(&mut diagnosis.cause) {
             *text = redactor.sentence(text);
         }
@@ -290,7 +293,8 @@ impl OwnFiles {
         let diagnosis = &mut self.found.diagnosis;
         diagnosis.cause.iter_mut().for_each(change);
         for finding in &mut diagnosis.findings {
-            [&mut finding.title, &mut finding.object].into_iter().for_each(change);
+            [&mut finding.title, &mut finding.object, &mut finding.remedy].into_iter().for_each(change);
+            finding.commands.retain(|command| command.argv().iter().all(|word| matches!(by(word), Cow::Borrowed(_))));
             finding.evidence.iter_mut().map(|proof| &mut proof.text).for_each(change);
         }
         for step in &mut diagnosis.trail {

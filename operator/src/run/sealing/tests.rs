@@ -77,7 +77,8 @@ fn found(entries: Vec<Entry>, diagnosis: Diagnosis) -> RunResult {
 fn finding(kind: FindingKind, title: &str, proof: &str) -> Finding {
     let evidence = vec![Proof { path: "a/log".to_owned(), line: None, text: proof.to_owned() }];
     let (title, object, remedy) = (title.to_owned(), "Pod/shop/db-0".to_owned(), String::new());
-    Finding { kind, severity: kind.severity(), confidence: None, title, object, evidence, remedy, link: None }
+    let (severity, commands) = (kind.severity(), Vec::new());
+    Finding { kind, severity, confidence: None, title, object, evidence, remedy, commands, link: None }
 }
 
 fn step(why: &str, path: &str) -> CauseStep {
@@ -262,9 +263,9 @@ fn sec_x52_a_file_with_more_hits_than_are_kept_goes_whole_and_the_bundle_stays()
 #[test]
 fn sec_x52_a_hit_in_what_people_read_first_costs_its_rows() {
     let (_tmp, sealing) = sealing();
-    // A remedy is our own text, which is not checked before it is written.
+    // A link is our own text, which is not checked before it is written.
     let found_it =
-        Finding { remedy: format!("ask for {VALUE}"), ..finding(FindingKind::ResultsError, "it failed", "a line") };
+        Finding { link: Some(format!("ask for {VALUE}")), ..finding(FindingKind::ResultsError, "it failed", "a line") };
     let diagnosis = Diagnosis { cause: Some("it failed".to_owned()), findings: vec![found_it], ..Diagnosis::default() };
     let packed = sealing.seal(found(Vec::new(), diagnosis), &[]).expect("sealed");
     let files = unpacked(&packed);
@@ -274,7 +275,7 @@ fn sec_x52_a_hit_in_what_people_read_first_costs_its_rows() {
         summary.starts_with("it failed\n") && summary.contains("  * withheld by the self-check (known-secret-key)\n")
     );
     assert!(files["report.html"].contains("<tr><td>withheld by the self-check (known-secret-key)</td></tr>"));
-    assert!(files["analysis/findings.json"].contains("\"remedy\": \"withheld by the self-check (known-secret-key)\""));
+    assert!(files["analysis/findings.json"].contains("\"link\": \"withheld by the self-check (known-secret-key)\""));
     let ids: Vec<&str> = packed.findings.iter().map(|finding| finding.id.as_str()).collect();
     assert_eq!((packed.cause.as_deref(), ids), (Some("it failed"), vec!["results-error", "withheld-by-self-check"]));
     assert!(packed.findings[1].title.starts_with("withheld from the bundle: 3 lines; "), "{:?}", packed.findings);

@@ -1,0 +1,480 @@
+//! Texts of Kubernetes, Velero and the stores that name what to change: a function each.
+
+use crate::graph::{Id, Kind, text};
+use crate::kinds;
+use crate::reason::RootReason;
+
+use super::command::{Kubectl, is_name};
+use super::{Advice, Case, not_on, short};
+
+type Known = fn(&str, &Case<'_>) -> Option<Advice>;
+
+/// What to do about a text; `None` if it is not known.
+pub(super) fn advice(text: &str, case: &Case<'_>) -> Option<Advice> {
+    const OF_ALL: [Known; 8] =
+        [quota, refused_by_webhook, webhook_unreachable, forbidden, pod_security, no_space, no_kind, no_secret];
+    const OF_VELERO: [Known; 7] = [no_agent, password, host_pods, limit, store, panic, interrupted];
+    let of_all = OF_ALL.iter().find_map(|known| known(text, case));
+    // What a program of somebody else writes is not about Velero's own objects.
+    let is_of_velero = case.last.kind != Kind::Pod || case.last.namespace == case.velero();
+    of_all.or_else(|| OF_VELERO.iter().filter(|_| is_of_velero).find_map(|known| known(text, case)))
+}
+
+/// The words between two others.
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(before)?;
+    rest.split_once(after).map(|(words, _)| words)
+}
+
+/// A valid name between two other texts.
+fn name<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    between(text, before, after).filter(|name| is_name(name))
+}
+
+/// Resource, namespace and name of the item that a Restore could not create: `error restoring configmaps/shop/prices: …`
+/// (`pkg/restore/restore.go`).
+fn item(text: &str) -> Option<(&str, &str, &str)> {
+    let mut parts = between(text, "error restoring ", ": ")?.split('/');
+    let found = (parts.next()?, parts.next()?, parts.next()?);
+    (parts.next().is_none() && [found.0, found.1, found.2].into_iter().all(is_name)).then_some(found)
+}
+
+/// The namespace that a text is about.
+fn namespace<'a>(text: &'a str, case: &Case<'a>) -> Option<&'a str> {
+    if let Some((_, namespace, _)) = item(text) {
+        return Some(namespace);
+    }
+    // `pkg/backup/item_backupper.go`.
+    if let Some(namespace) = name(text, "namespace=", ",") {
+        return Some(namespace);
+    }
+    // Movers are made in Velero's namespace, beside the data objects.
+    let last = case.last;
+    let is_about_itself = matches!(last.kind, Kind::Backup | Kind::Restore);
+    (!is_about_itself && !last.namespace.is_empty()).then_some(last.namespace.as_str())
+}
+
+/// `exceeded quota: tight, requested: pods=1, used: pods=4, limited: pods=4`.
+fn quota(text: &str, case: &Case<'_>) -> Option<Advice> {
+    let quota = name(text, "exceeded quota: ", ",")?;
+    let limited =
+        text.split_once("limited: ").map_or("", |(_, rest)| rest).split([' ', ';']).next().unwrap_or_default();
+    let limited: Vec<&str> = limited.split(',').filter_map(|one| Some(one.split_once('=')?.0)).collect();
+    let is_known = !limited.is_empty() && limited.iter().all(|one| one.split('/').all(is_name));
+    let what = if is_known { format!(" ({})", limited.join(", ")) } else { String::new() };
+    let Some(namespace) = namespace(text, case) else {
+        return Advice::new(
+            format!("raise spec.hard{what} of ResourceQuota {quota}, or free some of it in its namespace"),
+            [Kubectl::of_cluster()
+                .ours("get resourcequota --all-namespaces --field-selector")
+                .joined("metadata.name=", quota)],
+        );
+    };
+    Advice::new(
+        format!(
+            "raise spec.hard{what} of ResourceQuota {namespace}/{quota}, or free some of it in namespace {namespace}"
+        ),
+        [Kubectl::within(namespace).ours("describe resourcequota").name(quota)],
+    )
+}
+
+/// Lists the webhooks by the configurations that contain them.
+fn webhooks() -> Kubectl {
+    Kubectl::of_cluster()
+        .ours("get validatingwebhookconfigurations,mutatingwebhookconfigurations -o custom-columns=IN:.metadata.name,WEBHOOKS:.webhooks[*].name")
+}
+
+/// `admission webhook "policy.example.com" denied the request: why`.
+fn refused_by_webhook(text: &str, _: &Case<'_>) -> Option<Advice> {
+    let webhook = name(text, "admission webhook \"", "\" denied the request")?;
+    let what = item(text).map(|(resource, namespace, name)| format!("{resource} {namespace}/{name}"));
+    let what = what.unwrap_or_else(|| "the object".to_owned());
+    Advice::new(
+        format!(
+            "let admission webhook {webhook} admit {what}: change what it refuses, or take the namespace out of the webhook's \
+             namespaceSelector"
+        ),
+        [webhooks()],
+    )
+}
+
+/// `failed calling webhook "policy.example.com": failed to call webhook: Post "https://policy.guard.svc:443/…": why`.
+fn webhook_unreachable(text: &str, _: &Case<'_>) -> Option<Advice> {
+    let webhook = name(text, "failed calling webhook \"", "\"")?;
+    let host = between(text, "Post \"https://", "/").and_then(|host| host.split(':').next()).unwrap_or_default();
+    let mut parts = host.split('.');
+    let service = match (parts.next(), parts.next(), parts.next()) {
+        (Some(service), Some(namespace), Some("svc")) if is_name(service) && is_name(namespace) => {
+            Some((service, namespace))
+        }
+        _ => None,
+    };
+    let Some((service, namespace)) = service else {
+        return Advice::new(format!("make the program behind webhook {webhook} answer"), [webhooks()]);
+    };
+    Advice::new(
+        format!("make Service {namespace}/{service} answer, which is behind webhook {webhook}"),
+        [
+            Kubectl::within(namespace).ours("get endpoints").name(service),
+            Kubectl::within(namespace).ours("get pods -o wide"),
+            webhooks(),
+        ],
+    )
+}
+
+/// `User "system:serviceaccount:velero:velero" cannot create resource "x" in API group "g" …`.
+fn forbidden(text: &str, _: &Case<'_>) -> Option<Advice> {
+    let account = between(text, "User \"system:serviceaccount:", "\"")?;
+    let (namespace, account) =
+        account.split_once(':').filter(|(namespace, name)| is_name(namespace) && is_name(name))?;
+    let verb = name(text, "\" cannot ", " resource ")?;
+    let resource = name(text, "resource \"", "\"")?;
+    let group = name(text, "API group \"", "\"");
+    let full = group.map_or_else(|| resource.to_owned(), |group| format!("{resource}.{group}"));
+    let within = name(text, "in the namespace \"", "\"");
+    let place = within.map_or("in the cluster".to_owned(), |within| format!("in namespace {within}"));
+    Advice::new(
+        format!("allow ServiceAccount {namespace}/{account} to {verb} {full} {place}, with a Role and its binding"),
+        [Kubectl::within(within.unwrap_or_default())
+            .ours("auth can-i")
+            .name(verb)
+            .name(&full)
+            .joined("--as=system:serviceaccount:", namespace)
+            .and(":", account)],
+    )
+}
+
+/// `violates PodSecurity "restricted:latest": …`.
+fn pod_security(text: &str, case: &Case<'_>) -> Option<Advice> {
+    if !text.contains("violates PodSecurity \"") {
+        return None;
+    }
+    let namespace = namespace(text, case)?;
+    Advice::new(
+        format!(
+            "lower the label pod-security.kubernetes.io/enforce of namespace {namespace}, or give the pod a securityContext that \
+             it admits"
+        ),
+        [Kubectl::of_cluster().ours("get namespace").name(namespace).ours("--show-labels")],
+    )
+}
+
+/// `pkg/nodeagent/node_agent.go`.
+fn no_agent(text: &str, case: &Case<'_>) -> Option<Advice> {
+    let velero = case.velero();
+    if let Some((_, node)) = text.split_once("daemonset pod not found in running state in node ") {
+        return not_on(node.split([' ', ':', ',', '"']).next().unwrap_or_default(), velero);
+    }
+    text.contains("daemonset not found").then_some(())?;
+    Advice::new(
+        format!("install DaemonSet node-agent in namespace {velero} (velero install --use-node-agent)"),
+        [Kubectl::within(velero).ours("get daemonsets")],
+    )
+}
+
+/// Kopia's answer to another password (`https://velero.io/docs/v1.18/file-system-backup/`).
+fn password(text: &str, case: &Case<'_>) -> Option<Advice> {
+    if !text.contains("invalid repository password") {
+        return None;
+    }
+    let velero = case.velero();
+    let repository = (case.last.kind == Kind::BackupRepository).then(|| case.read());
+    Advice::new(
+        format!(
+            "give the key repository-password of Secret {velero}/velero-repo-credentials the value with which the repository was \
+             made, as the cluster has it that wrote the Backups"
+        ),
+        repository.into_iter().chain([Kubectl::within(velero).ours("get secret velero-repo-credentials")]),
+    )
+}
+
+fn no_space(text: &str, case: &Case<'_>) -> Option<Advice> {
+    let RootReason::Container(trouble) = &case.root.reason else { return None };
+    let node = case.of_object("/spec/nodeName");
+    if !text.contains("no space left on device") || node.is_empty() {
+        return None;
+    }
+    Advice::new(
+        format!(
+            "make room on the disk of node {node}, or in the volume that container {} of {} writes to",
+            trouble.container,
+            case.pod()
+        ),
+        [Kubectl::of_cluster().ours("describe node").name(node)],
+    )
+}
+
+/// `pkg/cmd/cli/nodeagent/server.go`.
+fn host_pods(text: &str, case: &Case<'_>) -> Option<Advice> {
+    if !text.contains("unexpected directory structure for host-pods volume") {
+        return None;
+    }
+    Advice::new(
+        format!(
+            "let volume host-pods (hostPath.path) of DaemonSet {}/node-agent be the folder pods below the kubelet's root folder \
+             (velero install --kubelet-root-dir)",
+            case.velero()
+        ),
+        [Kubectl::within(case.velero()).ours("describe daemonset node-agent")],
+    )
+}
+
+/// `no matches for kind "Backup" in version "velero.io/v1"`.
+fn no_kind(text: &str, _: &Case<'_>) -> Option<Advice> {
+    let kind = between(text, "no matches for kind \"", "\"")
+        .filter(|kind| kind.bytes().all(|byte| byte.is_ascii_alphanumeric()))?;
+    let version = between(text, "in version \"", "\"").filter(|version| version.split('/').all(is_name))?;
+    let of_velero = if version.starts_with("velero.io/") { " (velero install --crds-only)" } else { "" };
+    Advice::new(
+        format!(
+            "install the CustomResourceDefinition that serves {kind} in {version}{of_velero}: this cluster serves none"
+        ),
+        [Kubectl::of_cluster().ours("get customresourcedefinitions"), Kubectl::of_cluster().ours("api-resources")],
+    )
+}
+
+/// `secrets "x" not found`, of a kubelet, or `Secret "x" not found`, of Velero.
+fn no_secret(text: &str, case: &Case<'_>) -> Option<Advice> {
+    let (kind, plural, name) =
+        [("Secret", "secret"), ("ConfigMap", "configmap")].into_iter().find_map(|(kind, plural)| {
+            let found = [kind, plural].into_iter().find_map(|word| {
+                name(text, &format!("{word} \""), "\" not found")
+                    .or_else(|| name(text, &format!("{word}s \""), "\" not found"))
+            });
+            Some((kind, plural, found?))
+        })?;
+    let last = case.last;
+    let (namespace, by) = match last.kind {
+        Kind::BackupStorageLocation => (&last.namespace, format!("spec.credential of {}", short(last))),
+        Kind::Pod => (&last.namespace, format!("{} in {}", case.pod(), case.workload())),
+        _ => return None,
+    };
+    let all = Kubectl::within(namespace).ours(if plural == "secret" { "get secrets" } else { "get configmaps" });
+    Advice::new(format!("create {kind} {namespace}/{name}, or correct the name of it in {by}"), [case.read(), all])
+}
+
+/// Codes of S3 that say that the key is not the right one.
+const KEY_CODES: [&str; 5] =
+    ["InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "InvalidClientTokenId"];
+
+/// The location that a text of a store is about.
+fn location(case: &Case<'_>) -> Option<Id> {
+    let of_name = |name: &str| Id::new(Kind::BackupStorageLocation, case.velero(), name);
+    if case.last.kind == Kind::BackupStorageLocation {
+        return Some(case.last.clone());
+    }
+    let way = case.root.way.iter().rev().filter_map(|step| case.graph.object(&step.id));
+    let named = way.map(|object| text(&object["spec"]["backupStorageLocation"])).find(|name| !name.is_empty());
+    if let Some(name) = named {
+        return Some(of_name(name));
+    }
+    let target = case.graph.object(case.last).filter(|_| case.last.kind == Kind::Backup)?;
+    kinds::location_of(target, &case.view).map(Id::of)
+}
+
+/// What a store answers about its location.
+fn store(text: &str, case: &Case<'_>) -> Option<Advice> {
+    let id = location(case)?;
+    let is_about_it = matches!(case.last.kind, Kind::BackupStorageLocation | Kind::BackupRepository);
+    let spec = case.graph.object(&id).map(|location| &location["spec"]);
+    let field = |pointer: &str| spec.and_then(|spec| spec.pointer(pointer)?.as_str()).filter(|text| is_name(text));
+    let short = short(&id);
+    let read =
+        Kubectl::within(&id.namespace).ours("get backupstoragelocations.velero.io").name(&id.name).ours("-o yaml");
+    let bucket = field("/objectStorage/bucket").map_or("its bucket".to_owned(), |name| format!("bucket {name}"));
+    let sentence = if KEY_CODES.iter().any(|code| text.contains(code)) {
+        match field("/credential/name") {
+            None if spec.is_none_or(|spec| spec["credential"].is_object()) => {
+                format!("correct the key in the Secret that spec.credential of {short} names")
+            }
+            Some(secret) => {
+                format!("correct the key in Secret {}/{secret}, which spec.credential of {short} names", id.namespace)
+            }
+            None => format!(
+                "correct the key in the Secret that Velero was installed with (cloud-credentials by default): spec.credential of \
+                 {short} names none"
+            ),
+        }
+    } else if text.contains("AccessDenied") {
+        let action = between(text, "operation error S3: ", ",")
+            .filter(|word| word.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        let action = action.map_or("read and write".to_owned(), |action| format!("s3:{action}"));
+        format!("allow {action} on {bucket} to the credential of {short}")
+    } else if text.contains("NoSuchBucket") {
+        format!("correct spec.objectStorage.bucket of {short}, or create {bucket} in the store")
+    } else if text.contains("AuthorizationHeaderMalformed") || text.contains("PermanentRedirect") {
+        format!("correct spec.config.region of {short}: the bucket is in another one")
+    } else if is_about_it && text.contains("x509: certificate signed by unknown authority") {
+        format!("put the certificate of the store's authority into spec.objectStorage.caCert of {short}")
+    } else if is_about_it
+        && ["no such host", "connection refused", "i/o timeout"].iter().any(|words| text.contains(words))
+    {
+        format!("make the store reachable from Velero's pod, or correct its address in spec.config of {short}")
+    } else {
+        return None;
+    };
+    Advice::new(sentence, [read])
+}
+
+/// A limit of snapshots that the storage has.
+fn limit(text: &str, case: &Case<'_>) -> Option<Advice> {
+    let last = case.last;
+    let is_limit = ["limit", "quota", "Limit", "Quota"].iter().any(|word| text.contains(word));
+    if !is_limit || !matches!(last.kind, Kind::VolumeSnapshot | Kind::VolumeSnapshotContent) {
+        return None;
+    }
+    Advice::new(
+        format!(
+            "raise the limit in the storage that refuses {last}, or remove snapshots there that nobody needs: what a snapshot \
+             holds is gone with it"
+        ),
+        [case.read()],
+    )
+}
+
+/// A program of Velero that ended by a bug.
+fn panic(text: &str, case: &Case<'_>) -> Option<Advice> {
+    let RootReason::Container(trouble) = &case.root.reason else { return None };
+    let workload = case.workload();
+    if !["panic: ", "fatal error: "].iter().any(|word| text.starts_with(word)) {
+        return None;
+    }
+    Advice::new(
+        format!(
+            "this is a bug of Velero or of a plugin: report the stack in the log of container {}, or let {workload} run another \
+             version of what the stack names",
+            trouble.container
+        ),
+        [],
+    )
+}
+
+/// Velero's server ended while it ran the target, and nothing is known of that.
+fn interrupted(words: &str, case: &Case<'_>) -> Option<Advice> {
+    if !words.contains("during the server starting") {
+        return None;
+    }
+    let server = kinds::server_of(None, &case.view)?;
+    Advice::new(
+        format!("find out why {server} was restarted in the meantime: its Events and its pods may still say so"),
+        [
+            Kubectl::within(&server.namespace).ours("describe deployment").name(&server.name),
+            Kubectl::within(&server.namespace).ours("get pods -o wide"),
+        ],
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::remedy::of_error;
+    use crate::{Graph, Id};
+
+    /// Sentence and commands for an error of Restore `r1`, or of Backup `b1`.
+    fn of(kind: &str, error: &str) -> Option<(String, Vec<String>)> {
+        let objects: Vec<Value> = vec![
+            json!({"kind": kind, "metadata": {"namespace": "velero", "name": "t"}, "spec": {"storageLocation": "east"}}),
+            json!({"kind": "BackupStorageLocation", "metadata": {"namespace": "velero", "name": "east"},
+                "spec": {"objectStorage": {"bucket": "b-1"}, "credential": {"name": "cloud-east", "key": "cloud"}}}),
+        ];
+        let mut graph = Graph::new("velero", jiff::Timestamp::UNIX_EPOCH);
+        for object in &objects {
+            graph.add(object);
+        }
+        let found = of_error(error, &Id::of(&objects[0]), &graph.whole())?;
+        Some((found.sentence, found.commands.iter().map(ToString::to_string).collect()))
+    }
+
+    fn check(kind: &str, error: &str, sentence: &str, first: &str) {
+        let (found, commands) = of(kind, error).unwrap_or_else(|| panic!("nothing for {error}"));
+        assert!(found.contains(sentence), "{error}: {found}");
+        assert_eq!(commands[0], first, "{error}");
+    }
+
+    #[test]
+    fn a_text_that_names_what_to_change_leads_there() {
+        for (error, sentence, first) in [
+            (
+                "error restoring pods/shop/p: pods \"p\" is forbidden: exceeded quota: q, requested: requests.cpu=1,pods=1, used: pods=1, limited: requests.cpu=1,pods=1",
+                "raise spec.hard (requests.cpu, pods) of ResourceQuota shop/q",
+                "kubectl -n shop describe resourcequota q",
+            ),
+            (
+                "pods \"p\" is forbidden: exceeded quota: q, requested: pods=1",
+                "raise spec.hard of ResourceQuota q",
+                "kubectl get resourcequota --all-namespaces --field-selector metadata.name=q",
+            ),
+            (
+                "error restoring pods/shop/p: Internal error occurred: failed calling webhook \"w.example.com\": failed to call webhook: Post \"https://guard.policy.svc:443/v?timeout=10s\": no endpoints available",
+                "make Service policy/guard answer, which is behind webhook w.example.com",
+                "kubectl -n policy get endpoints guard",
+            ),
+            (
+                "failed calling webhook \"w.example.com\": Post \"https://10.0.0.1/v\": EOF",
+                "make the program behind webhook w.example.com answer",
+                "kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations -o 'custom-columns=IN:.metadata.name,WEBHOOKS:.webhooks[*].name'",
+            ),
+            (
+                "roles.rbac.authorization.k8s.io is forbidden: User \"system:serviceaccount:velero:server\" cannot create resource \"roles\" in API group \"rbac.authorization.k8s.io\" in the namespace \"shop\"",
+                "allow ServiceAccount velero/server to create roles.rbac.authorization.k8s.io in namespace shop",
+                "kubectl -n shop auth can-i create roles.rbac.authorization.k8s.io --as=system:serviceaccount:velero:server",
+            ),
+            (
+                "error restoring pods/shop/p: pods \"p\" is forbidden: violates PodSecurity \"restricted:latest\": x",
+                "label pod-security.kubernetes.io/enforce of namespace shop",
+                "kubectl get namespace shop --show-labels",
+            ),
+            (
+                "node-agent pod is not running in node n1: daemonset pod not found in running state in node n1",
+                "DaemonSet node-agent in namespace velero have a running pod on node n1",
+                "kubectl -n velero get pods -o wide --field-selector spec.nodeName=n1",
+            ),
+            ("daemonset not found", "velero install --use-node-agent", "kubectl -n velero get daemonsets"),
+            (
+                "error restoring widgets.example.com/shop/w: no matches for kind \"Widget\" in version \"example.com/v1\"",
+                "install the CustomResourceDefinition that serves Widget in example.com/v1: ",
+                "kubectl get customresourcedefinitions",
+            ),
+        ] {
+            check("Restore", error, sentence, first);
+        }
+    }
+
+    #[test]
+    fn an_answer_of_the_store_leads_to_the_field_of_its_location() {
+        for (error, sentence) in [
+            (
+                "api error SignatureDoesNotMatch: x",
+                "the key in Secret velero/cloud-east, which spec.credential of BackupStorageLocation east names",
+            ),
+            (
+                "operation error S3: PutObject, https response error StatusCode: 403, api error AccessDenied: x",
+                "allow s3:PutObject on bucket b-1",
+            ),
+            ("NoSuchBucket: x", "spec.objectStorage.bucket of BackupStorageLocation east"),
+            ("AuthorizationHeaderMalformed: x", "spec.config.region of BackupStorageLocation east"),
+        ] {
+            check("Backup", error, sentence, "kubectl -n velero get backupstoragelocations.velero.io east -o yaml");
+        }
+    }
+
+    #[test]
+    fn without_a_valid_name_or_a_known_text_nothing_is_said() {
+        for error in [
+            "",
+            "boom",
+            "exceeded quota: $(id), requested: pods=1",
+            "admission webhook \"a b\" denied the request: x",
+            "failed calling webhook \"--all\": x",
+            "User \"jane\" cannot create resource \"pods\" in API group \"\"",
+            "User \"system:serviceaccount:velero:-x\" cannot create resource \"pods\" in API group \"\"",
+            "daemonset pod not found in running state in node ;id",
+            "no matches for kind \"A;B\" in version \"v1\"",
+            "dial tcp: lookup db: no such host",
+        ] {
+            assert_eq!(of("Restore", error), None, "{error}");
+            assert_eq!(of("Backup", error), None, "{error}");
+        }
+    }
+}
