@@ -5,9 +5,10 @@ use std::{ops::Range, sync::Arc, time::Duration};
 
 use debugbundle_crd::{DebugBundle, FINALIZER};
 use harness::{
-    Context, Operator, TestCluster,
+    Context, LogScript, Operator, TestCluster,
     s3_proxy::{S3Fault, Seen},
     shipped::BoundRoles,
+    stand::Account,
     until,
     velero_objects::restore,
     with_namespace, with_namespace_on,
@@ -19,7 +20,7 @@ use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     ResourceExt as _,
-    api::{Api, DeleteParams, ListParams},
+    api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -298,15 +299,84 @@ async fn what_has_expired_goes_and_what_the_record_does_not_have_stays_until_the
     .await;
 }
 
+/// The operator's account without the right to get the definition, and the binding that would give it.
+async fn blind_account(context: &Context) -> (Account, ClusterRoleBinding) {
+    let account = context.account_bound_to(BoundRoles::Base).await;
+    let bindings: Api<ClusterRoleBinding> = Api::all(context.client.clone());
+    let name = format!("debugbundle-definition-{}", context.namespace);
+    let mut binding = bindings.get(&name).await.expect("it is bound");
+    binding.metadata = ObjectMeta { name: Some(name), ..ObjectMeta::default() };
+    take_right_away(context, &account, &binding).await;
+    (account, binding)
+}
+
+async fn take_right_away(context: &Context, account: &Account, binding: &ClusterRoleBinding) {
+    let bindings: Api<ClusterRoleBinding> = Api::all(context.client.clone());
+    bindings.delete(&binding.name_any(), &DeleteParams::default()).await.expect("it was bound");
+    let definitions: Api<CustomResourceDefinition> = Api::all(account.client().await);
+    until(LIMIT, "the right is gone", || async { definitions.get_opt(DEFINITION).await.err() }).await;
+}
+
+/// Waits until the operator has decided in so many cases to leave a deleted DebugBundle's object.
+async fn until_left(operator: &Operator, count: usize) {
+    until(LIMIT, "objects are left", || async {
+        let left = operator.log().iter().filter(|line| line["message"] == "Not deleted from the store").count();
+        if left == count { Ok(()) } else { Err(left) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn issue_32_without_the_right_to_get_the_definition_no_deletion_takes_a_stored_bundle_until_the_right_is_there() {
+    with_namespace_on(TestCluster::apart().await, "sweep-unsure", |context| async move {
+        let (account, binding) = blind_account(&context).await;
+        velero_objects(&context).await;
+        server_pod(&context, LogScript::lines(["all is well"])).await;
+        let operator =
+            Operator::of(&context).as_user(&account.kubeconfig).args(["--access=namespaced"]).args(OFTEN).ready().await;
+        for name in ["b0", "b1", "b2", "b3"] {
+            context.debug_bundle(name, about_r1()).await;
+            is_stored(&context, &until_ended(&context, name).await).await;
+        }
+        // One is deleted by itself: its object stays, the Event names the rule, and with the right it goes.
+        delete(&context, "b0").await;
+        until_left(&operator, 1).await;
+        let note = until_event(&context, "b0", "NotDeleted").await;
+        assert!(note.contains("until it expires") && note.contains("debugbundle-definition (rule R27)"), "{note}");
+        assert_eq!(keys(&context).await.len(), 4);
+        let bindings: Api<ClusterRoleBinding> = Api::all(context.client.clone());
+        bindings.create(&PostParams::default(), &binding).await.expect("the right is back");
+        until_stored(&context, 3).await;
+        take_right_away(&context, &account, &binding).await;
+
+        // The definition is deleted. A finalizer of somebody else keeps it, so DebugBundles can still be listed.
+        let hold = |finalizers: Value| {
+            let bundles = context.api::<DebugBundle>();
+            async move {
+                let patch = Patch::Merge(json!({"metadata": {"finalizers": finalizers}}));
+                bundles.patch("b1", &PatchParams::default(), &patch).await.expect("it is there")
+            }
+        };
+        hold(json!(["example.com/hold"])).await;
+        let definitions: Api<CustomResourceDefinition> = Api::all(context.client.clone());
+        definitions.delete(DEFINITION, &DeleteParams::default()).await.expect("it is there");
+        until_left(&operator, 3).await;
+        context.api::<DebugBundle>().list(&ListParams::default()).await.expect("they can be listed");
+        hold(json!(null)).await;
+        until(LIMIT, "the definition is gone", || async {
+            definitions.get_opt(DEFINITION).await.is_ok_and(|there| there.is_none()).then_some(())
+        })
+        .await;
+        context.stand.install_kinds().await;
+        assert_eq!(keys(&context).await.len(), 3, "the stored bundles stay");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn without_the_right_to_get_the_definition_a_sweep_removes_only_what_has_expired_and_says_so() {
     with_namespace("sweep-blind", |context| async move {
-        let account = context.account_bound_to(BoundRoles::Base).await;
-        let bindings: Api<ClusterRoleBinding> = Api::all(context.client.clone());
-        let name = format!("debugbundle-definition-{}", context.namespace);
-        bindings.delete(&name, &DeleteParams::default()).await.expect("it was bound");
-        let definitions: Api<CustomResourceDefinition> = Api::all(account.client().await);
-        until(LIMIT, "the right is gone", || async { definitions.get_opt(DEFINITION).await.err() }).await;
+        let (account, _) = blind_account(&context).await;
         put_orphans(&context, 0..1, -1).await;
         put_orphans(&context, 1..3, 1).await;
         let operator =

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use debugbundle_crd::{Bundle, DebugBundle, DebugBundleSpec, DebugBundleStatus, Reason, UploadState};
 use futures::{StreamExt as _, stream};
+use jiff::Timestamp;
 use kube::{ResourceExt as _, api::ObjectMeta};
 use tokio::{
     sync::{
@@ -20,7 +21,7 @@ use crate::{
     crash, notify, observed,
     run::{Standing, Subject},
     store::{Deletion, Store as _, StoreError},
-    sweep::record::Record,
+    sweep::{has_expired, record::Record},
 };
 
 /// How soon a store that failed or refused is asked again.
@@ -194,30 +195,35 @@ async fn clean_up(bundle: &DebugBundle, until: Instant, ctx: &Arc<Context>) {
     let left = loop {
         match try_once(bundle, ctx).await {
             Ok(()) => return,
-            Err(left) if !left.again || Instant::now() + AGAIN > until => break left,
+            Err(left) if left.next != Next::Try || Instant::now() + AGAIN > until => break left,
             Err(left) => tracing::warn!(name, why = left.message, pause = ?AGAIN, "Deletion will be tried again"),
         }
         tokio::time::sleep(AGAIN).await;
     };
-    tracing::warn!(name, why = left.message, "Not deleted from the store; the next sweep tries again");
-    ctx.notifier.warning(bundle, Reason::NotDeleted, &format!("{}; the next sweep tries again", left.message)).await;
+    let note = match left.next {
+        Next::Expiry => left.message,
+        Next::Try | Next::Sweep => format!("{}; the next sweep tries again", left.message),
+    };
+    tracing::warn!(name, why = note, "Not deleted from the store");
+    ctx.notifier.warning(bundle, Reason::NotDeleted, &note).await;
 }
 
 async fn try_once(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<(), Left> {
     let name = bundle.name_any();
     let created = bundle.metadata.creation_timestamp.as_ref().map(|created| created.0);
-    match ctx.engine.standing().await.map(|standing| standing.of_bundle_created(created)) {
-        Ok(Standing::Stands { .. }) => {}
+    let may = match ctx.engine.standing().await.map(|standing| standing.of_bundle_created(created)) {
+        Ok(Standing::Stands { defined: Some(_) }) => May::Delete,
+        Ok(Standing::Stands { defined: None }) => May::DeleteExpired,
         Ok(Standing::Removed(why)) => {
             tracing::info!(name, why, "The installation is being removed; the stored bundle stays");
             return Ok(());
         }
         Err(fault) => {
             let message = format!("the bundle was not deleted: {fault}{}", what_may_be_left(stored(bundle)));
-            return Err(Left { message, again: true });
+            return Err(Left { message, next: Next::Try });
         }
-    }
-    let done = clean(bundle, ctx).await?;
+    };
+    let done = clean(bundle, may, ctx).await?;
     ctx.record.done(bundle.metadata.uid.as_deref().unwrap_or_default());
     match done {
         Deletion::Gone => tracing::info!(name, "Deleted from the store"),
@@ -234,19 +240,38 @@ async fn try_once(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<(), Left> 
 /// The clean-up failed: an object or upload may be left in the store.
 pub(super) struct Left {
     pub(super) message: String,
-    /// Another try may succeed.
-    again: bool,
+    next: Next,
 }
 
-/// Ends the uploads and deletes the object of a DebugBundle, within bounded time.
-pub(super) async fn clean(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<Deletion, Left> {
-    tokio::time::timeout(ONE_TRY, clean_to_the_end(bundle, ctx)).await.unwrap_or_else(|_| {
+/// What may help after a clean-up that failed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Another try.
+    Try,
+    /// Only a later sweep.
+    Sweep,
+    /// The object stays until it expires.
+    Expiry,
+}
+
+/// Which object a clean-up may delete.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum May {
+    /// That of the DebugBundle.
+    Delete,
+    /// Only one that has expired: the DebugBundle may have gone with its definition.
+    DeleteExpired,
+}
+
+/// Ends the uploads of a DebugBundle and deletes its object if it may, within bounded time.
+pub(super) async fn clean(bundle: &DebugBundle, may: May, ctx: &Arc<Context>) -> Result<Deletion, Left> {
+    tokio::time::timeout(ONE_TRY, clean_to_the_end(bundle, may, ctx)).await.unwrap_or_else(|_| {
         let message = format!(
             "the bundle could not be deleted within {} s{}",
             ONE_TRY.as_secs(),
             what_may_be_left(stored(bundle))
         );
-        Err(Left { message, again: true })
+        Err(Left { message, next: Next::Try })
     })
 }
 
@@ -262,7 +287,7 @@ fn what_may_be_left(stored: Option<&Bundle>) -> String {
     stored.map_or(String::new(), |_| format!("; the object may still exist{}", at(stored)))
 }
 
-async fn clean_to_the_end(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<Deletion, Left> {
+async fn clean_to_the_end(bundle: &DebugBundle, may: May, ctx: &Arc<Context>) -> Result<Deletion, Left> {
     if observed::is_restored(bundle) {
         return Ok(Deletion::Gone); // its key would be another object's
     }
@@ -279,8 +304,8 @@ async fn clean_to_the_end(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<De
         }
         Err(fault) => {
             let place = what_may_be_left(stored);
-            let again = matches!(fault, Fault::Transient { .. });
-            return Err(Left { message: format!("the bundle could not be deleted: {fault}{place}"), again });
+            let next = if matches!(fault, Fault::Transient { .. }) { Next::Try } else { Next::Sweep };
+            return Err(Left { message: format!("the bundle could not be deleted: {fault}{place}"), next });
         }
     };
     let left = |error: StoreError| Left {
@@ -290,18 +315,32 @@ async fn clean_to_the_end(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<De
             destination.key.as_str(),
             destination.mask(&error.message())
         ),
-        again: true,
+        next: Next::Try,
     };
     if let Some(id) = upload.and_then(|u| u.upload_id.as_deref()) {
         destination.store.abort(&destination.key, id).await.map_err(left)?;
     }
     // Also an upload that a process began before it died without noting the id.
     destination.store.abort_unfinished(&destination.key).await.map_err(left)?;
-    // In a bucket that keeps versions, a DELETE of an absent object would only leave a mark.
-    if let Ok(None) = destination.store.head(&destination.key).await {
-        return Ok(Deletion::Gone);
+    match destination.store.head(&destination.key).await {
+        // In a bucket that keeps versions, a DELETE of an absent object would only leave a mark.
+        Ok(None) => return Ok(Deletion::Gone),
+        Err(error) if may == May::DeleteExpired => return Err(left(error)),
+        Ok(Some(there)) if may == May::DeleteExpired && !has_expired(&there.meta, Timestamp::now()) => {
+            return Err(Left { message: kept(destination.bucket(), destination.key.as_str()), next: Next::Expiry });
+        }
+        Ok(Some(_)) | Err(_) => {}
     }
     destination.store.delete(&destination.key).await.map_err(left)
+}
+
+/// Why the object stays if the operator may not get the definition.
+fn kept(bucket: &str, key: &str) -> String {
+    format!(
+        "the bundle was not deleted and stays until it expires: bucket {bucket} key {key}. The operator may not get the \
+         CustomResourceDefinition of DebugBundles, so it cannot tell whether this one was deleted or went with it. Bind \
+         ClusterRole debugbundle-definition (rule R27): then the next sweep deletes it, unless it went with its definition"
+    )
 }
 
 #[cfg(test)]

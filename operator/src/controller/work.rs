@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Context, Fault,
     claim::{self, Claim},
-    deleted::{self, Deleted},
+    deleted::{self, Deleted, May},
     holder,
     journal::{StatusHooks, StatusJournal},
     queue::Turn,
@@ -137,7 +137,7 @@ pub(super) async fn end_without(mine: &Claim, reason: Reason, message: &str, ctx
     let mut message = message.to_owned();
     let mut left_over = None;
     if seen.status.as_ref().is_some_and(|s| s.upload.is_some() || s.bundle.is_some())
-        && let Err(left) = deleted::clean(&seen, ctx).await
+        && let Err(left) = deleted::clean(&seen, May::Delete, ctx).await
     {
         message = format!("{message}; {}", left.message);
         left_over = seen.status.as_ref().and_then(|s| s.upload.clone());

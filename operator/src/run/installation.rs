@@ -2,31 +2,23 @@
 //! being removed, or was removed and installed again. After the removal of Velero's namespace or of the definition of DebugBundles, the stored bundles
 //! stay.
 
-use std::time::Duration;
-
-use debugbundle_crd::{DebugBundle, Reason};
+use debugbundle_crd::Reason;
 use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::Namespace, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
-use kube::{
-    Api,
-    api::{ListParams, ObjectMeta},
-};
+use kube::{Api, api::ObjectMeta};
 
 use super::Engine;
 use crate::{access::rules::DEFINITION, client::in_time, error::Fault, store::InstallationId};
 
-/// Without permission to read the definition: how long after the deletion of a DebugBundle its definition may be
-/// removed and this removal is still noticed.
-const REMOVAL: Duration = Duration::from_secs(2);
-
 /// Whether the installation stays, or its removal explains that a DebugBundle was deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// Namespace and definition exist, and neither is being deleted.
+    /// Namespace and definition exist, and neither is being deleted, as far as the operator may read them.
     Stands {
-        /// When the definition was installed; `None` if the operator may not read it.
+        /// When the definition was installed; `None` if the operator may not read it: then it may be in deletion, and
+        /// only what has expired may be deleted.
         defined: Option<Timestamp>,
     },
     /// The whole installation is being removed; the text is the evidence for it.
@@ -97,29 +89,18 @@ impl Engine {
             }
             Some(_) => {}
         }
-        if let Some(standing) = self.definition().await? {
-            return Ok(standing);
-        }
-        tokio::time::sleep(REMOVAL).await;
-        let bundles: Api<DebugBundle> = Api::namespaced(self.client.clone(), name);
-        match in_time(bundles.list_metadata(&ListParams::default().limit(1))).await {
-            Ok(_) => Ok(Standing::Stands { defined: None }),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(no_definition()),
-            Err(error) => Err(Fault::api(error)),
-        }
-    }
-
-    /// Decides by the definition itself; `None` if the operator may not read it.
-    async fn definition(&self) -> Result<Option<Standing>, Fault> {
         let definitions: Api<CustomResourceDefinition> = Api::all(self.client.clone());
         match in_time(definitions.get_metadata_opt(DEFINITION)).await {
-            Ok(None) => Ok(Some(no_definition())),
-            Ok(Some(found)) if found.metadata.deletion_timestamp.is_some() => Ok(Some(no_definition())),
-            Ok(Some(found)) => {
+            Ok(Some(found)) if found.metadata.deletion_timestamp.is_none() => {
                 let defined = found.metadata.creation_timestamp.map_or(Timestamp::MAX, |created| created.0);
-                Ok(Some(Standing::Stands { defined: Some(defined) }))
+                Ok(Standing::Stands { defined: Some(defined) })
             }
-            Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(None),
+            Ok(_) => {
+                let why = format!("the CustomResourceDefinition {DEFINITION} is being deleted, or is gone");
+                Ok(Standing::Removed(why))
+            }
+            // Nothing else shows it: DebugBundles can be listed while their definition is being deleted.
+            Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(Standing::Stands { defined: None }),
             Err(error) => Err(Fault::api(error)),
         }
     }
@@ -141,10 +122,6 @@ impl Engine {
             format!("namespace {}, whose UID is part of each key, cannot be read: {why}", self.options.namespace);
         Fault::transient(Reason::ApiError, message)
     }
-}
-
-fn no_definition() -> Standing {
-    Standing::Removed(format!("the CustomResourceDefinition {DEFINITION} is being deleted, or is gone"))
 }
 
 #[cfg(test)]

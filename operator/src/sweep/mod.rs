@@ -28,7 +28,7 @@ use crate::{
     location::{AccessMode, Location},
     notify::{self, Notifier},
     run::{Engine, OpenStore, Standing},
-    store::{Deletion, EXPIRES, Folder, Key, ListedBundle, OpenUpload, Store as _, StoreError},
+    store::{Deletion, EXPIRES, Folder, ListedBundle, OpenUpload, Store as _, StoreError},
 };
 use record::Record;
 use verdict::Fate;
@@ -203,7 +203,9 @@ impl Sweeper {
             let goes = match verdict::fate(object.modified, entry.as_ref(), defined, now) {
                 Fate::Stays => continue,
                 Fate::Goes => Ok(true),
-                Fate::GoesIfExpired => has_expired(open, &object.key, now).await,
+                Fate::GoesIfExpired => in_time(open.store.head(&object.key))
+                    .await
+                    .map(|stored| stored.is_some_and(|stored| has_expired(&stored.meta, now))),
             };
             if !self.leadership.leads() {
                 return Err(Fault::Cancelled);
@@ -268,11 +270,10 @@ impl Sweeper {
     }
 }
 
-/// Whether the object's own metadata says that its time is over. An object without that time never expires.
-async fn has_expired(open: &OpenStore, key: &Key, now: Timestamp) -> Result<bool, StoreError> {
-    let stored = in_time(open.store.head(key)).await?;
-    let end = stored.and_then(|stored| stored.meta.get(EXPIRES)?.parse::<Timestamp>().ok());
-    Ok(end.is_some_and(|end| end <= now))
+/// Whether an object's own metadata says that its time is over. An object without that time never expires.
+pub(crate) fn has_expired(meta: &BTreeMap<String, String>, now: Timestamp) -> bool {
+    let end = meta.get(EXPIRES).and_then(|end| end.parse::<Timestamp>().ok());
+    end.is_some_and(|end| end <= now)
 }
 
 impl SweepReport {
