@@ -5,6 +5,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use debugbundle_format::text::escape_for_terminal;
@@ -23,6 +24,8 @@ use crate::{
 
 /// Most pods of a Service that are looked at.
 const PODS: u32 = 100;
+/// Timeout of a DNS lookup.
+const LOOKUP: Duration = Duration::from_secs(5);
 
 /// Opens connections to the Services of the cluster.
 pub(crate) struct PortForward {
@@ -31,6 +34,8 @@ pub(crate) struct PortForward {
     namespace: String,
     /// Pods by host and port, for all but the first connection.
     found: Mutex<HashMap<(String, u16), PodPort>>,
+    /// Whether a host that may be a Service is one, and has no address here.
+    of_cluster: Mutex<HashMap<String, bool>>,
 }
 
 /// Where a Service's connections end.
@@ -60,12 +65,21 @@ impl Detour for PortForward {
     fn connect<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, Result<Option<Box<dyn Stream>>, String>> {
         self.open(host, port).boxed()
     }
+
+    fn is_of_cluster<'a>(&'a self, host: &'a str) -> BoxFuture<'a, bool> {
+        self.names_service(host).boxed()
+    }
 }
 
 impl PortForward {
     /// With the rights of this client.
     pub(crate) fn new(client: Client, namespace: &str) -> Arc<Self> {
-        Arc::new(Self { client, namespace: namespace.to_owned(), found: Mutex::default() })
+        Arc::new(Self {
+            client,
+            namespace: namespace.to_owned(),
+            found: Mutex::default(),
+            of_cluster: Mutex::default(),
+        })
     }
 
     async fn open(&self, host: &str, port: u16) -> Result<Option<Box<dyn Stream>>, String> {
@@ -87,6 +101,30 @@ impl PortForward {
         ));
         self.found().insert(key, found);
         Ok(Some(stream))
+    }
+
+    /// Whether the host has the name of a Service; a name that could be another host's must be that of an existing
+    /// Service, and have no address here.
+    async fn names_service(&self, host: &str) -> bool {
+        let Some(service) = service_of(host, &self.namespace) else { return false };
+        let labels: Vec<&str> = host.trim_end_matches('.').split('.').collect();
+        if labels.ends_with(&["svc"]) || labels.ends_with(&["svc", "cluster", "local"]) {
+            return true;
+        }
+        let known = self.of_cluster().get(host).copied();
+        if let Some(known) = known {
+            return known;
+        }
+        let here = tokio::time::timeout(LOOKUP, tokio::net::lookup_host((host, 0))).await;
+        let is_known_here = here.is_ok_and(|found| found.is_ok_and(|mut found| found.next().is_some()));
+        let services: Api<Service> = Api::namespaced(self.client.clone(), service.namespace);
+        let found = !is_known_here && matches!(in_time(services.get_opt(service.name)).await, Ok(Some(_)));
+        self.of_cluster().insert(host.to_owned(), found);
+        found
+    }
+
+    fn of_cluster(&self) -> std::sync::MutexGuard<'_, HashMap<String, bool>> {
+        self.of_cluster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn found(&self) -> std::sync::MutexGuard<'_, HashMap<(String, u16), PodPort>> {

@@ -4,14 +4,14 @@ use std::{net::SocketAddr, sync::Arc};
 
 use aws_sdk_s3::presigning::PresigningConfig;
 use debugbundle_crd::DebugBundle;
-use harness::{Context, context::PREFIX, with_namespace};
+use harness::{Context, context::PREFIX, forward_proxy::ForwardProxy, with_namespace};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::{ResourceExt as _, api::PatchParams};
 use serde_json::{Value, json};
 
 use crate::support::{
     bundles::status,
-    user::{User, a_restore, patch_status, stored},
+    user::{User, a_restore, finish, patch_status, stored},
     workloads::workload_pod,
 };
 
@@ -41,10 +41,12 @@ async fn move_location(context: &Context, url: &str) {
 }
 
 fn said(context: &Context) -> String {
+    said_of(context, &format!("minio.{}.svc", context.namespace))
+}
+
+fn said_of(context: &Context, host: &str) -> String {
     let space = &context.namespace;
-    format!(
-        "minio.{space}.svc resolves only inside the cluster: reading by a port-forward to pod {space}/minio-1, port {PORT}\n"
-    )
+    format!("{host} resolves only inside the cluster: reading by a port-forward to pod {space}/minio-1, port {PORT}\n")
 }
 
 #[tokio::test]
@@ -78,12 +80,49 @@ async fn issue_32_collect_and_prune_reach_a_store_that_only_the_cluster_resolves
         services.patch("minio", &PatchParams::default(), &patch).await.expect("a Service");
         let refused = user.line("prune").await;
         assert!(refused.code == 7 && refused.err.contains("connection refused"), "{refused:?}");
-        // With a public URL, a name that only the cluster resolves is not what the user's machine should use.
-        let public = json!({"spec": {"config": {"publicUrl": context.stand.s3.endpoint()}}});
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn issue_32_neither_a_public_url_nor_a_proxy_stands_before_a_store_of_the_cluster() {
+    with_namespace("cli-forward-by", |context| async move {
+        a_restore(&context).await;
+        let url = behind_a_service(&context).await;
+        let user = User::of(&context);
+        // Download URLs are signed for the public URL; nobody answers there.
+        let public = json!({"spec": {"config": {"s3Url": url, "publicUrl": "http://127.0.0.1:1"}}});
         context.patch_velero("BackupStorageLocation", "default", public).await;
-        let public = user.line("prune").await;
-        assert!(public.code == 7 && public.err.contains("DNS resolution failed"), "{public:?}");
-        assert!(!public.err.contains("port-forward"), "{public:?}");
+        let pruned = user.line("prune").await;
+        assert!(pruned.code == 0 && pruned.err.contains(&said(&context)), "{pruned:?}");
+
+        let outside = context.stand.s3.endpoint().replace("http://", "");
+        let proxy = ForwardProxy::knowing(&[("store.test", &outside)], Some("me:hunter2")).await;
+        let behind_proxy = async |words: &[&str]| {
+            let mut command = user.command(words).await;
+            for name in ["HTTP_PROXY", "HTTPS_PROXY"] {
+                command.env(name, format!("http://me:hunter2@{}", proxy.address()));
+            }
+            finish(command.spawn().expect("it starts"), &command).await
+        };
+        let space = &context.namespace;
+        for host in [format!("minio.{space}.svc"), format!("minio.{space}.svc.cluster.local"), "minio".to_owned()] {
+            move_location(&context, &format!("http://{host}:9100")).await;
+            let pruned = behind_proxy(&["prune"]).await;
+            assert!(pruned.code == 0 && pruned.err.contains(&said_of(&context, &host)), "{pruned:?}");
+        }
+        let collected = behind_proxy(&["collect", "--restore", "regrow", "-o", "bundle.tar.gz"]).await;
+        assert!(collected.out.contains("exceeded quota: no room for shop-0"), "{collected:?}");
+        assert_eq!(proxy.seen(), Vec::<String>::new());
+        // A host that could be a Service, but is none, stays behind the proxy.
+        move_location(&context, "http://store.test:9000").await;
+        let pruned = behind_proxy(&["prune"]).await;
+        assert!(pruned.code == 0 && !pruned.err.contains("port-forward"), "{pruned:?}");
+        assert!(
+            proxy.seen().iter().any(|asked| asked.starts_with("GET http://store.test:9000/")),
+            "{:?}",
+            proxy.seen()
+        );
     })
     .await;
 }

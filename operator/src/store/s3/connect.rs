@@ -51,6 +51,9 @@ pub trait Detour: fmt::Debug + Send + Sync {
     /// # Errors
     /// A sentence.
     fn connect<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, Result<Option<Box<dyn Stream>>, String>>;
+
+    /// Whether the host is one of the cluster, which a proxy outside it does not know. The answer stays the same.
+    fn is_of_cluster<'a>(&'a self, host: &'a str) -> BoxFuture<'a, bool>;
 }
 
 /// Where connections may lead, and through what.
@@ -110,20 +113,22 @@ impl EndpointAccess {
         }
     }
 
-    /// The proxy for this host, if there is one.
+    /// The proxy for this host, if there is one. There is none for hosts that the detour leads to.
     ///
     /// # Errors
     /// `NotAllowed`: the host is a forbidden address. A name is not judged here, because only the proxy resolves it.
-    pub(super) fn proxy(&self, uri: &Uri) -> Result<Option<Proxy>, WireError> {
-        let Self::Stores(_, proxies, _) = self else { return Ok(None) };
-        let found = proxies.before(uri);
-        if found.is_some()
-            && let Ok(address) = host_and_port(uri).0.parse()
-            && !self.allows(address)
-        {
-            return Err(WireError::NotAllowed(address));
+    pub(super) async fn proxy(&self, uri: &Uri) -> Result<Option<Proxy>, WireError> {
+        let Self::Stores(_, proxies, detour) = self else { return Ok(None) };
+        let Some(found) = proxies.before(uri) else { return Ok(None) };
+        let (host, _) = host_and_port(uri);
+        if let Ok(address) = host.parse() {
+            return if self.allows(address) { Ok(Some(found)) } else { Err(WireError::NotAllowed(address)) };
         }
-        Ok(found)
+        let of_cluster = match detour {
+            Some(detour) => detour.is_of_cluster(&host).await,
+            None => false,
+        };
+        Ok((!of_cluster).then_some(found))
     }
 }
 
@@ -157,7 +162,7 @@ pub(super) fn host_and_port(uri: &Uri) -> (String, u16) {
 
 /// Connects to the very address that was judged: a name may resolve to another one the next time.
 async fn connect(uri: &Uri, reach: &EndpointAccess) -> Result<Idle, WireError> {
-    if let Some(proxy) = reach.proxy(uri)? {
+    if let Some(proxy) = reach.proxy(uri).await? {
         let stream = through(&proxy, uri).await?;
         return Ok(Idle::new(Box::new(stream), !is_tunnelled(uri)));
     }
@@ -370,7 +375,8 @@ mod tests {
             assert!(!pod.allows(address.parse().expect("an address")), "{address}");
         }
         assert!(EndpointAccess::PodIdentity { allow_loopback: true }.allows(Ipv4Addr::LOCALHOST.into()));
-        assert!(pod.proxy(&"http://169.254.170.23/v1/credentials".parse().expect("a URI")).expect("allowed").is_none());
+        let identity = "http://169.254.170.23/v1/credentials".parse().expect("a URI");
+        assert!(runtime().block_on(pod.proxy(&identity)).expect("allowed").is_none());
     }
 
     #[test]

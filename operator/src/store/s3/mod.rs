@@ -122,7 +122,7 @@ impl S3 {
         Self::open_by(resolved, options, None).await
     }
 
-    /// The same, with a way to an endpoint that has no address here, unless the location names one for the outside.
+    /// The same, with a way to an endpoint that has no address here.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -133,7 +133,7 @@ impl S3 {
     ) -> Result<Self, StoreError> {
         let reach = EndpointAccess::stores(resolved.policy)
             .map_err(|error| StoreError::Unreachable { at: ProbeStep::Connection, why: error.to_string() })?
-            .with_detour(detour.filter(|_| resolved.s3.public_endpoint.is_none()));
+            .with_detour(detour);
         let wire = HttpTransport::new(resolved.ca_pem.as_deref(), resolved.s3.skip_tls_verify, reach.clone()).map_err(
             |_| StoreError::Unreachable {
                 at: ProbeStep::Tls,

@@ -96,7 +96,7 @@ impl S3 {
     /// Connects to the store, or to its proxy.
     async fn connected(&self, uri: &Uri, report: &mut ProbeReport) -> Result<Box<dyn Stream>, WireError> {
         let (host, port) = connect::host_and_port(uri);
-        if let Some(proxy) = self.reach.proxy(uri)? {
+        if let Some(proxy) = self.reach.proxy(uri).await? {
             let stream = connect::through(&proxy, uri).await?;
             report.ok(ProbeStep::Dns, format!("the proxy {} resolves {host}", proxy.place()));
             report.ok(ProbeStep::Connection, format!("the proxy {} connects to {host}:{port}", proxy.place()));

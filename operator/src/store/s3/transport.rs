@@ -193,7 +193,7 @@ impl HttpConnector for HttpTransport {
         let this = self.clone();
         HttpConnectorFuture::new(async move {
             let mut request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
-            let proxy = this.reach.proxy(request.uri()).map_err(|error| ConnectorError::user(error.into()))?;
+            let proxy = this.reach.proxy(request.uri()).await.map_err(|error| ConnectorError::user(error.into()))?;
             // Through a tunnel the proxy sees no request; without one it gets each request, and may answer it itself.
             let proxy = proxy.filter(|_| request.uri().scheme_str() == Some("http"));
             if let Some(authorization) = proxy.as_ref().and_then(|proxy| proxy.authorization.clone()) {
