@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use debugbundle_crd::{DebugBundle, Reason, TARGET_UID_LABEL};
+use debugbundle_crd::{DebugBundle, Phase, Reason, TARGET_UID_LABEL};
 use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, PostParams, Preconditions},
@@ -163,7 +163,10 @@ pub(super) async fn prune(automatic: &Automatic, surplus: &Surplus) {
     }
     let Some(bundle) = unfinished else { return };
     let (Some(target), Some(uid)) = (&bundle.spec.target, bundle.labels().get(TARGET_UID_LABEL)) else { return };
-    let cause = bundle.status.as_ref().and_then(|status| status.cause.as_deref()).unwrap_or("no cause was found");
+    let status = bundle.status.as_ref();
+    let is_explained = status.is_some_and(|status| status.phase == Some(Phase::Uploading));
+    let unknown = if is_explained { "no cause was found" } else { "its cause was not looked for yet" };
+    let cause = status.and_then(|status| status.cause.as_deref()).unwrap_or(unknown);
     let note = format!(
         "{cause}; DebugBundle {name} was deleted before it was stored: newer ones took its place, by keepPerTarget or \
          keepTotal of the DebugBundlePolicy"

@@ -138,6 +138,7 @@ fn story(explained: &Explained, earlier: Option<&Earlier>, namespace: &str) -> S
             }
         }
         (None, Some(_)) => {}
+        (None, None) if !explained.unread.is_empty() => say("No failure was found in what could be read."),
         (None, None) if explained.has_ended() => say("No failure was found."),
         (None, None) => say("No failure was found: it is under way."),
     }

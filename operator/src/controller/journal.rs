@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use debugbundle_crd::{FindingSummary, Reason};
+use debugbundle_crd::{ConditionType, FindingSummary, Reason};
 use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
 use tokio::{sync::Mutex, time::Instant};
@@ -100,11 +100,16 @@ impl RunHooks for StatusHooks<'_> {
     }
 
     fn end_wait(&self) -> BoxFuture<'_, Result<u64, Fault>> {
-        async move { self.ctx.queue.places.resume(*self.place.lock().await).await.ok_or(Fault::Cancelled) }.boxed()
+        async move {
+            let mut place = self.place.lock().await;
+            let resumed = self.ctx.queue.resume(&mut place, || super::start_waiting(self.ctx)).await;
+            resumed.ok_or(Fault::Cancelled)
+        }
+        .boxed()
     }
 }
 
-/// Writes to status that the run waits for a store. One Event for each wait reports it.
+/// Writes to status that the run waits for a store. An Event reports it at first, and whenever the reason is another one.
 async fn waits(
     mine: &Claim,
     ctx: &Context,
@@ -113,9 +118,15 @@ async fn waits(
     fold: impl Fn(StatusBuilder) -> StatusBuilder + Send,
 ) -> Result<(), Fault> {
     let seen = mine.seen().await;
-    let first = seen.status.as_ref().and_then(|s| s.upload.as_ref()).is_none_or(|u| u.last_error.is_none());
+    let is_news = seen.status.as_ref().is_none_or(|status| {
+        let is_first = status.upload.as_ref().is_none_or(|upload| upload.last_error.is_none());
+        let known = [ConditionType::Uploaded, ConditionType::Collected];
+        let mut conditions = status.conditions.iter();
+        is_first
+            || !conditions.any(|one| one.reason == reason.as_str() && known.iter().any(|of| one.type_ == of.as_str()))
+    });
     match mine.update(ctx.now(), fold).await {
-        Ok(()) if first => {
+        Ok(()) if is_news => {
             ctx.notifier.warning(&seen, reason, note).await;
             // The store may be away for long, and may be the reason of the failure.
             let cause = seen.status.as_ref().and_then(|status| status.cause.as_deref());

@@ -7,6 +7,7 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -23,6 +24,8 @@ use crate::observed::Observed;
 const UNDER_WAY: usize = 256;
 /// The most of them that users requested: automatic bundles must find room beside them.
 const REQUESTED: usize = UNDER_WAY / 4 * 3;
+/// How long a requested bundle leaves a slot to an automatic one before it asks again.
+const AGAIN: Duration = Duration::from_millis(500);
 /// The most targets whose last turn is remembered.
 const TARGETS: usize = 1000;
 
@@ -153,6 +156,25 @@ impl BundleQueue {
         Some((next, place))
     }
 
+    /// Waits for a slot to continue the collection of a bundle that waited unsealed. Returns the bytes that it may use;
+    /// `None` when the operator ends. While the only free slot is one of automatic bundles, `give_way` is called again and
+    /// again.
+    pub(super) async fn resume(&self, place: &mut CollectionSlot, give_way: impl Fn()) -> Option<u64> {
+        loop {
+            let free = self.places.free().await?;
+            {
+                // Under the lock, as in `begin`: no other requested bundle takes the last slot at the same time.
+                let state = self.lock();
+                if place.is_automatic() || !state.is_kept_for_automatic(self.places.is_last_of_requested()) {
+                    return Some(self.places.resume(place, free));
+                }
+            }
+            drop(free);
+            give_way();
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
     /// Records that a DebugBundle was deleted. Returns it if it can be cleaned up now. While its bundle is under way,
     /// it is kept, and [`Self::ended`] returns it later.
     pub(super) fn deleted(&self, deleted: Deleted) -> Option<Deleted> {
@@ -180,13 +202,18 @@ impl BundleQueue {
 impl State {
     /// The bundle that runs next; `is_last`: the only place that requested bundles do not hold is free.
     fn next(&self, is_last: bool) -> Option<&Turn> {
-        let automatic_first = is_last && self.waiting.values().any(|turn| turn.collects && turn.automatic);
+        let automatic_first = self.is_kept_for_automatic(is_last);
         let requested = self.under_way.values().filter(|automatic| !**automatic).count();
         let may_begin = |turn: &&Turn| turn.automatic || requested < REQUESTED;
         self.waiting.values().filter(may_begin).min_by_key(|turn| {
             let last_turn = self.turns.get(&turn.target).filter(|_| !turn.automatic);
             (turn.collects, turn.automatic != automatic_first, last_turn, turn.created, &turn.name, &turn.uid)
         })
+    }
+
+    /// Whether the next place is an automatic bundle's, because one waits.
+    fn is_kept_for_automatic(&self, is_last: bool) -> bool {
+        is_last && self.waiting.values().any(|turn| turn.collects && turn.automatic)
     }
 
     /// Records that it is this bundle's turn.
@@ -260,6 +287,38 @@ mod tests {
         let (name, _c) = begun(&queue).expect("a place");
         assert_eq!(name, "c");
         drop(b);
+    }
+
+    #[tokio::test]
+    async fn issue_32_requested_bundles_that_go_on_leave_a_place_to_an_automatic_one_that_waits() {
+        let queue = BundleQueue::new(CollectionSlots::new(2, 1000));
+        let mut held = Vec::new();
+        for name in ["a", "b", "c", "d", "e"] {
+            queue.add(turn(name, false, 1));
+            let (_, mut place) = begun(&queue).expect("a place");
+            assert!(queue.places.wait(&mut place, 0));
+            held.push(place);
+        }
+        queue.add(turn("f", false, 2));
+        let (_, f) = begun(&queue).expect("a place");
+        queue.add(turn("auto0", true, 2));
+        let (_, auto0) = begun(&queue).expect("a place");
+        queue.add(turn("auto1", true, 3));
+        let gave_way = std::cell::Cell::new(0);
+        let mut resumed: Vec<_> =
+            held.iter_mut().map(|place| Box::pin(queue.resume(place, || gave_way.set(gave_way.get() + 1)))).collect();
+        for one in &mut resumed {
+            assert!(futures::poll!(one).is_pending(), "no place is free");
+        }
+        drop(f);
+        drop(auto0);
+        let mut ready = 0;
+        for one in &mut resumed {
+            ready += usize::from(futures::poll!(one).is_ready());
+        }
+        assert_eq!((ready, gave_way.get() > 0), (1, true), "the other place is auto1's");
+        let (name, _auto1) = begun(&queue).expect("a place");
+        assert_eq!(name, "auto1");
     }
 
     #[tokio::test]

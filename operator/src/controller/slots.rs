@@ -155,18 +155,28 @@ impl CollectionSlots {
         true
     }
 
-    /// Waits for a slot to continue such a collection, and reserves free room up to a whole share. Returns the bytes
-    /// that the bundle may use, at least the bytes reserved before; `None` when the operator ends.
-    pub(super) async fn resume(&self, place: &mut CollectionSlot) -> Option<u64> {
-        place.collecting = Some(Arc::clone(&self.collecting).acquire_owned().await.ok()?);
+    /// Waits until a collection may go on; `None` when the operator ends.
+    pub(super) async fn free(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.collecting).acquire_owned().await.ok()
+    }
+
+    /// Lets such a collection go on, and reserves free room up to a whole share. Returns the bytes that the bundle may
+    /// use, at least the bytes reserved before.
+    pub(super) fn resume(&self, place: &mut CollectionSlot, free: OwnedSemaphorePermit) -> u64 {
+        place.collecting = Some(free);
         place.requested = self.requested(place.is_automatic);
         let room = u64::try_from(place.room.num_permits()).unwrap_or(u64::MAX);
         place.room.merge(self.of_size(u64::from(self.each).saturating_sub(room) * MIB));
-        Some(place.bytes())
+        place.bytes()
     }
 }
 
 impl CollectionSlot {
+    /// The operator created its bundle by itself.
+    pub(super) fn is_automatic(&self) -> bool {
+        self.is_automatic
+    }
+
     /// The bytes of the spool that the bundle may use.
     pub(super) fn bytes(&self) -> u64 {
         u64::try_from(self.room.num_permits()).unwrap_or(u64::MAX).saturating_mul(MIB)
@@ -243,10 +253,11 @@ mod tests {
         assert_eq!(places.room.available_permits(), 80);
         let mut second = places.at_once(false).expect("it keeps nobody from being collected");
         {
-            let mut resumed = std::pin::pin!(places.resume(&mut first));
+            let go_on = async { places.resume(&mut first, places.free().await.expect("the operator runs")) };
+            let mut resumed = std::pin::pin!(go_on);
             assert!(futures::poll!(&mut resumed).is_pending(), "one at a time");
             second.sealed(45 * MIB);
-            assert_eq!(resumed.await, Some(50 * MIB), "a whole share again");
+            assert_eq!(resumed.await, 50 * MIB, "a whole share again");
         }
         first.sealed(MIB);
         assert_eq!(places.room.available_permits(), 54);

@@ -190,7 +190,8 @@ impl Reader {
         }
     }
 
-    /// Reads one of the target's files in the object store; nothing before the target has ended, when Velero writes them.
+    /// Reads one of the target's files in the object store. Velero writes them when the target has ended, and none of one
+    /// that it refused.
     async fn of_file<T: Send + 'static>(
         &self,
         file: StoreFile,
@@ -198,7 +199,7 @@ impl Reader {
         answers: &Answers,
         read: impl FnOnce(Pieces) -> Vec<T> + Send + 'static,
     ) -> Result<Vec<T>, Reply> {
-        let Some(target) = target.filter(|target| has_ended(target)) else { return Ok(Vec::new()) };
+        let Some(target) = target.filter(|target| has_files(target)) else { return Ok(Vec::new()) };
         let id = Id::of(target);
         let of = if id.kind == Kind::Restore { TargetKind::Restore } else { TargetKind::Backup };
         let failed = |why: &str| Err(Reply::Failed(format!("the {} of {id} could not be read: {why}", named(file))));
@@ -272,6 +273,10 @@ fn hooks(pieces: Pieces) -> Vec<FailedHook> {
         bytes.clear();
     }
     hooks.failed()
+}
+
+fn has_files(target: &Value) -> bool {
+    has_ended(target) && target["status"]["phase"] != "FailedValidation"
 }
 
 fn named(file: StoreFile) -> &'static str {

@@ -53,6 +53,14 @@ pub(super) fn named(target: &Value) -> Vec<&str> {
     names.map(|name| spec["namespaceMapping"][name].as_str().unwrap_or(name)).collect()
 }
 
+/// Whether a target may touch a namespace: another installation may have a Backup or Restore of its name.
+pub(super) fn may_touch(target: &Value, namespace: &str) -> bool {
+    let named = named(target);
+    // A pattern may cover any namespace.
+    let are_all_exact = named.len() == items(&target["spec"]["includedNamespaces"]).len();
+    named.is_empty() || !are_all_exact || named.contains(&namespace)
+}
+
 /// The error says that this namespace is being deleted.
 fn is_about(error: &str, namespace: &str) -> bool {
     error.contains("terminat") && error.split([' ', '"', ':', ',']).any(|word| word == namespace)

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::{Need, namespace};
-use crate::graph::{Id, Kind, View, condition, items, text, time};
+use crate::graph::{Id, Kind, View, condition, text, time};
 use crate::label::valid_label;
 use crate::walk::Relation;
 
@@ -15,14 +15,11 @@ const BELONGS: SignedDuration = SignedDuration::from_mins(15);
 pub(super) fn needed(id: &Id, target: &Value, view: &View<'_>) -> Vec<Need> {
     let Some(ended) = time(&target["status"]["completionTimestamp"]) else { return Vec::new() };
     let made = view.with_label(&Kind::Pod, "velero.io/restore-name", &valid_label(&id.name));
-    let namespaces = namespace::named(target);
-    let names_all = namespaces.len() == items(&target["spec"]["includedNamespaces"]).len();
     let is_of_it = |pod: &&Value| {
         // Another installation may have a Restore of this name.
-        let (labels, namespace) = (&pod["metadata"]["labels"], text(&pod["metadata"]["namespace"]));
-        let backup = labels["velero.io/backup-name"].as_str();
+        let backup = pod["metadata"]["labels"]["velero.io/backup-name"].as_str();
         backup.is_none_or(|name| name == valid_label(text(&target["spec"]["backupName"])))
-            && (!names_all || namespaces.is_empty() || namespaces.contains(&namespace))
+            && namespace::may_touch(target, text(&pod["metadata"]["namespace"]))
     };
     let in_trouble = made.into_iter().filter(is_of_it).filter(|pod| {
         let is_over = matches!(pod["status"]["phase"].as_str(), Some("Succeeded"));

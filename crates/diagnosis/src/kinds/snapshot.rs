@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Need, Report, State};
+use super::{Need, Report, State, namespace};
 use crate::graph::{Id, Kind, View, text};
 use crate::label::valid_label;
 use crate::reason::RootReason;
@@ -29,10 +29,11 @@ pub(super) fn report(id: &Id, snapshot: &Value) -> Report {
 }
 
 /// The snapshots that Velero made for a Backup.
-pub(super) fn needed(id: &Id, view: &View<'_>) -> Vec<Need> {
+pub(super) fn needed(id: &Id, target: &Value, view: &View<'_>) -> Vec<Need> {
     if id.kind != Kind::Backup {
         return Vec::new();
     }
     let found = view.with_label(&Kind::VolumeSnapshot, "velero.io/backup-name", &valid_label(&id.name));
-    found.into_iter().map(|snapshot| Need::see(Id::of(snapshot)).by(Relation::Snapshot)).collect()
+    let of_it = found.into_iter().filter(|one| namespace::may_touch(target, text(&one["metadata"]["namespace"])));
+    of_it.map(|snapshot| Need::see(Id::of(snapshot)).by(Relation::Snapshot)).collect()
 }

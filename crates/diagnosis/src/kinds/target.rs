@@ -64,7 +64,7 @@ pub(super) fn report(id: &Id, object: &Value, view: &View<'_>) -> Report {
     let has_trouble = state != State::Well || !has_ended(object);
     if has_trouble {
         needs.extend(repository::needed(id, object, view));
-        needs.extend(snapshot::needed(id, view));
+        needs.extend(snapshot::needed(id, object, view));
         needs.extend(namespace::needed(id, object, view));
     }
     if !has_ended(object) {
