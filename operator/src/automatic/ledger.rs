@@ -152,6 +152,14 @@ impl Ledger {
         &self.kept
     }
 
+    /// A term begins: the watch has reported nothing of it yet. Forgets the UIDs of DebugBundles that are not among
+    /// `living`. Returns whether there were any.
+    pub(super) fn begin_term(&mut self, living: &BTreeSet<String>) -> bool {
+        self.unseen.clone_from(&self.kept);
+        self.unseen.retain(|uid| living.contains(uid));
+        self.forget_gone(|_| false)
+    }
+
     /// Forgets the UIDs of DebugBundles that are gone; `exists`: whether the watch reports this one. Returns whether there
     /// were any.
     pub(super) fn forget_gone(&mut self, exists: impl Fn(&str) -> bool) -> bool {
@@ -276,6 +284,24 @@ mod tests {
         ledger.made(&of("7777"), uid(2), last(Trigger::Failed, 25 * 3600));
         assert!(!ledger.has("0a1b", Trigger::Stuck), "forgotten after 25 hours");
         assert_eq!((ledger.made_count, ledger.groups.len()), (2, 1));
+    }
+
+    #[test]
+    fn issue_32_what_another_instance_made_is_kept_although_the_watch_still_has_the_state_of_an_earlier_term() {
+        let mut ledger = Ledger::first(at(0));
+        for number in 1..=4 {
+            ledger.made(&of(&number.to_string()), uid(number), last(Trigger::Failed, 0));
+        }
+        let text = serde_json::to_string(&ledger).unwrap();
+        let mut again: Ledger = serde_json::from_str(&text).unwrap();
+        // The fourth was deleted while no instance led.
+        let living = (1..=3).map(uid).collect();
+        assert!(again.begin_term(&living));
+        assert!(!again.forget_gone(|seen| seen == uid(1)), "the watch of the earlier term knew the first alone");
+        assert_eq!(*again.kept(), living);
+        assert!(!again.forget_gone(|_| true));
+        assert!(again.forget_gone(|seen| seen != uid(2)));
+        assert_eq!(again.kept().len(), 2);
     }
 
     #[test]

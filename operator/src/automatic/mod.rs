@@ -59,6 +59,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     notify::{self, Notifier},
     observed::Observed,
+    sweep::lists,
 };
 use announce::{Announcement, Announcements};
 use create::{Created, Room};
@@ -139,6 +140,14 @@ impl Automatic {
         }
     }
 
+    /// Forgets the DebugBundles that went while this instance did not lead. Until the list of this term the watch's
+    /// store has the state of an earlier one, so this asks the API server. Returns whether there were any; without an
+    /// answer none is forgotten.
+    async fn forget_gone(&self, ledger: &mut Ledger) -> bool {
+        let living = lists::living(&self.client, &self.namespace).await;
+        ledger.begin_term(living.as_ref().unwrap_or(&ledger.kept().clone()))
+    }
+
     /// Publishes a Warning Event on a target.
     async fn announce(&self, Announcement { target, reason, note }: Announcement) {
         let named = Target { kind: target.kind, name: target.name };
@@ -207,10 +216,12 @@ struct Task {
 impl Task {
     async fn begin(automatic: Automatic) -> Self {
         let record = Record::new(Api::namespaced(automatic.client.clone(), &automatic.namespace));
+        let mut ledger = automatic.load(&record).await;
+        let unsaved = automatic.forget_gone(&mut ledger).await;
         Self {
-            ledger: automatic.load(&record).await,
+            ledger,
             record,
-            unsaved: false,
+            unsaved,
             saved: None,
             policy: None,
             listed_policy: None,
@@ -601,11 +612,8 @@ impl Task {
         }
     }
 
-    /// Forgets the DebugBundles that are gone, once the watch has reported all that exist.
+    /// Forgets the DebugBundles that the watch had reported and that are gone.
     fn forget_gone(&mut self) {
-        if self.automatic.bundles.wait_until_ready().now_or_never().is_none_or(|ready| ready.is_err()) {
-            return;
-        }
         let seen = self.automatic.bundles.state();
         let seen: HashSet<&str> = seen.iter().map(|seen| seen.uid()).collect();
         self.unsaved |= self.ledger.forget_gone(|uid| seen.contains(uid));
