@@ -1,6 +1,6 @@
 //! The DebugBundle that the operator creates for a Backup or Restore: its name, its labels, its spec.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use debugbundle_crd::{
     DebugBundle, DebugBundleSpec, SCHEDULE_LABEL, TARGET_KIND_LABEL, TARGET_NAME_LABEL, TARGET_UID_LABEL,
@@ -55,9 +55,17 @@ fn name(target: &Watched, trigger: Trigger) -> String {
     format!("{kind}-{cut}-{}", &digest[..DIGITS])
 }
 
-/// The name to take when a DebugBundle of somebody else, with this UID, has `name`.
-pub(super) fn beside(name: &str, uid: &str) -> String {
-    let digest = hex_digest(format!("{name}/{uid}").as_bytes());
+/// Part of the further names: nobody can compute them, and this process finds what it created under one of them.
+static SECRET: LazyLock<[u8; 16]> = LazyLock::new(|| {
+    let mut random = [0; 16];
+    // It works on Linux once a process runs in a pod. Otherwise the further names can be computed as well.
+    let _ = getrandom::fill(&mut random);
+    random
+});
+
+/// The name to take when a DebugBundle of somebody else has `name`; always the same in one process.
+pub(super) fn beside(name: &str) -> String {
+    let digest = hex_digest(&[name.as_bytes(), SECRET.as_slice()].concat());
     let stem = name.get(..name.len().saturating_sub(DIGITS)).unwrap_or_default();
     format!("{stem}{}", &digest[..DIGITS])
 }
@@ -75,7 +83,8 @@ mod tests {
         assert!(failed.starts_with("restore-r1-") && failed.len() == "restore-r1-".len() + DIGITS, "{failed}");
         assert_eq!(failed, name(&target, Trigger::Failed));
         assert_ne!(failed, name(&target, Trigger::Stuck));
-        let other = beside(&failed, "a-uid");
+        let other = beside(&failed);
+        assert_eq!(other, beside(&failed), "a creation whose answer was lost is found again");
         assert!(other.starts_with("restore-r1-") && other.len() == failed.len() && other != failed, "{other}");
         assert_ne!(failed, name(&Watched { uid: "7".into(), ..target.clone() }, Trigger::Failed));
         let long = Watched { name: format!("{}.{}", "r".repeat(231), "1".repeat(21)), ..target };

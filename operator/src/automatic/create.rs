@@ -28,9 +28,9 @@ use crate::{
 /// Tries after that deletion: the API server needs some time to count the quota again.
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_secs(1);
-/// Names that are tried. Anyone who knows the target's UID can compute the first one and take it; the next ones depend on
-/// the UID of the DebugBundle that has the name before.
-const NAMES: usize = 4;
+/// Names that are tried. Anyone who knows the target's UID can compute the first one and take it; the second has a
+/// random part.
+const NAMES: usize = 2;
 
 /// What became of a creation.
 pub(super) enum Created {
@@ -95,16 +95,14 @@ pub(super) async fn create(
         if status.is_already_exists() {
             match existing(&api, name, target).await {
                 Existing::Judged(created) => return created,
-                Existing::OfAnother(uid) if names < NAMES => {
+                Existing::OfAnother if names < NAMES => {
                     names += 1;
-                    wanted.metadata.name = Some(bundle::beside(&wanted.name_any(), &uid));
+                    wanted.metadata.name = Some(bundle::beside(&wanted.name_any()));
                     continue;
                 }
-                Existing::OfAnother(_) => {
-                    return Created::Refused(format!(
-                        "other DebugBundles have the name {} and {names} before it",
-                        wanted.name_any()
-                    ));
+                Existing::OfAnother => {
+                    let name = wanted.name_any();
+                    return Created::Refused(format!("other DebugBundles have the name {name} and the one before it"));
                 }
             }
         }
@@ -133,8 +131,8 @@ pub(super) async fn create(
 enum Existing {
     /// What that means for the creation.
     Judged(Created),
-    /// Somebody else made it; its UID.
-    OfAnother(String),
+    /// Somebody else made it.
+    OfAnother,
 }
 
 /// Judges a DebugBundle that exists already: with the target's UID in its label, an earlier call created it and the
@@ -144,7 +142,7 @@ async fn existing(api: &Api<DebugBundle>, name: String, target: &Watched) -> Exi
         Ok(Some(there)) if there.labels().get(TARGET_UID_LABEL) == Some(&target.uid) => {
             Created::Yes { name, uid: there.uid().unwrap_or_default() }
         }
-        Ok(Some(there)) => return Existing::OfAnother(there.uid().unwrap_or_default()),
+        Ok(Some(_)) => return Existing::OfAnother,
         Ok(None) => Created::NotNow(format!("DebugBundle {name} was just deleted")),
         Err(error) => Created::NotNow(api_sentence(&error)),
     };
