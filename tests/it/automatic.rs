@@ -615,6 +615,40 @@ async fn a_full_quota_makes_room_by_the_oldest_automatic_one() {
 }
 
 #[tokio::test]
+async fn issue_32_a_policy_that_is_written_while_a_creation_is_tried_again_decides_whether_it_is_still_wanted() {
+    with_namespace("auto-retried", |context| async move {
+        let operator = Operator::of(&context).automatic().ready().await;
+        create_uncounted_quota(&context).await;
+        let names = ["r1", "unwanted"];
+        failed(&context, "r1").await;
+        running_backup(&context, "unwanted").await;
+        context.end_velero("Backup", "unwanted", "Failed").await;
+        until(LIMIT, "both are tried again", || async {
+            let log = operator.log();
+            let tried = |name: &str| {
+                log.iter().any(|line| {
+                    line["message"] == "A DebugBundle was not created; trying again"
+                        && line["subject"].as_str().is_some_and(|subject| subject.ends_with(name))
+                })
+            };
+            names.into_iter().all(tried).then_some(())
+        })
+        .await;
+        // The end of both is older than the policy, which is written in a later second.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        policy(&context, json!({"kinds": ["Restore"]})).await;
+        until_left_out(&context, "NotSelected", 1).await;
+        let quotas = context.api::<ResourceQuota>();
+        quotas.patch_status("bundles", &PatchParams::default(), &counted("1", "0")).await.expect("it is counted");
+        until_made(&context, &["r1/Failed"]).await;
+        let events = context.api::<Event>().list(&ListParams::default()).await.expect("a list").items;
+        let refused = events.iter().filter(|event| event.reason.as_deref() == Some("Refused")).count();
+        assert_eq!(refused, 0, "{events:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn b4_a_creation_whose_answer_was_lost_is_not_made_twice() {
     with_namespace("auto-lost-reply", |context| async move {
         let account = context.shipped_account().await;

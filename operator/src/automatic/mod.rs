@@ -384,7 +384,9 @@ impl Task {
             let waits = tracked.watched.stage == Stage::Waiting;
             let in_front = waits.then(|| self.targets.in_front(kind, created)).flatten();
             let in_front_unknown = waits && self.targets.is_unknown_in_front(kind, rules.stuck_after, now);
-            let policy_since = self.ledger.policy_since();
+            // A creation that is tried again was wanted under an earlier policy: a change of it makes it no matter of the
+            // past. The rules of now decide whether it is still wanted.
+            let policy_since = self.ledger.policy_since().filter(|_| !self.targets.is_tried_again(&uid));
             let of = Circumstances { now, since, policy_since, below: tracked.below, in_front, in_front_unknown };
             match judge(&tracked.watched, rules, of) {
                 Verdict::Nothing => match self.targets.give_up(&uid) {

@@ -180,6 +180,11 @@ impl Targets {
         }
     }
 
+    /// Whether a creation did not succeed so far and is tried again.
+    pub(super) fn is_tried_again(&self, uid: &str) -> bool {
+        self.by_uid.get(uid).is_some_and(|tracked| tracked.refused.is_some())
+    }
+
     /// The creation that did not succeed before its time was over.
     pub(super) fn give_up(&mut self, uid: &str) -> Option<(Trigger, String)> {
         self.by_uid.get_mut(uid)?.refused.take()
