@@ -115,7 +115,7 @@ fn table(played: &BTreeMap<String, Played>) -> String {
     );
     let _ = write!(
         text,
-        "\n# What to do about each\n\nThe sentence, then the commands, those that read first. Expected: it matches the pattern \
+        "\n# What to do about each\n\nThe remedy's sentence, then its commands. Expected: it matches the pattern \
          of the scene; specific: it names an object of the scene\n(not the target) and a field or a command.\n\n\
          {expected} of {} as expected, {specific} specific.\n\n| scene | | what to do |\n|---|---|---|\n",
         troubled().count()

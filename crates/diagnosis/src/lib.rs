@@ -33,6 +33,7 @@ mod scenes;
 
 pub use graph::{Graph, Id, Kind, Known, Wanted};
 pub use hook::{FailedHook, Hooks};
+pub use kinds::has_ended;
 pub use reason::RootReason;
 pub use remedy::{Command, Remedy, of_error, remedy};
 pub use say::{line, stands};

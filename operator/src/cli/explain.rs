@@ -139,6 +139,9 @@ fn story(explained: &Explained, earlier: Option<&Earlier>, namespace: &str) -> S
         }
         (None, Some(_)) => {}
         (None, None) if !explained.unread.is_empty() => say("No failure was found in what could be read."),
+        (None, None) if explained.has_ended() && explained.phase() != "Completed" => {
+            say("Nothing that was read says why.");
+        }
         (None, None) if explained.has_ended() => say("No failure was found."),
         (None, None) => say("No failure was found: it is under way."),
     }

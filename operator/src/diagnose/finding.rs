@@ -32,7 +32,7 @@ pub struct Finding {
     pub confidence: Option<CauseConfidence>,
     /// How to fix it, in one sentence.
     pub remedy: String,
-    /// What to run for that; those that only read come first.
+    /// Commands for that. Reading ones come first.
     pub commands: Vec<Command>,
     /// A page of Velero's documentation, if one covers this.
     #[serde(skip_serializing_if = "Option::is_none")]

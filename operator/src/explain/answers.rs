@@ -28,7 +28,7 @@ pub(super) enum Reply {
 
 /// What was read.
 #[derive(Debug)]
-pub struct Answers {
+pub(super) struct Answers {
     velero: String,
     read_at: Timestamp,
     objects: BTreeMap<Id, Value>,

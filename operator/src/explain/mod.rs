@@ -15,12 +15,12 @@ mod reader;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use debugbundle_diagnosis::{Confidence, Explanation, Id, Kind, Remedy, Wanted, remedy, walk};
+use answers::Answers;
+use debugbundle_diagnosis::{Confidence, Explanation, Id, Kind, Remedy, Wanted, has_ended, remedy, walk};
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use serde_json::Value;
 
-pub use answers::Answers;
 pub use progress::TargetProgress;
 pub use reader::Reader;
 
@@ -65,12 +65,6 @@ impl Explained {
         }
         numbers
     }
-}
-
-/// Whether Velero has ended its work on a Backup or Restore.
-fn has_ended(target: &Value) -> bool {
-    let phase = target["status"]["phase"].as_str().unwrap_or_default();
-    matches!(phase, "Completed" | "PartiallyFailed" | "Failed" | "FailedValidation")
 }
 
 /// Walks and reads until nothing is lacking, or a limit is reached. `None`: the target does not exist.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use debugbundle_crd::TargetKind;
-use debugbundle_diagnosis::{FailedHook, Hooks, Id, Kind, LastWords, Wanted};
+use debugbundle_diagnosis::{FailedHook, Hooks, Id, Kind, LastWords, Wanted, has_ended};
 use debugbundle_format::{StoreFile, text::bounded};
 use debugbundle_redact::Redactor;
 use flate2::read::MultiGzDecoder;
@@ -23,12 +23,9 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{
-    answers::{Answers, Reply},
-    has_ended,
-};
+use super::answers::{Answers, Reply};
 use crate::{
-    cluster::{Pieces, pipe, pump},
+    cluster::{Pieces, PumpEnd, pipe, pump},
     collect::FromStore,
     error::api_sentence,
     run::Engine,
@@ -54,7 +51,14 @@ pub struct Reader {
     velero: String,
     redactor: Redactor,
     /// The store with the target's files, opened when the first is wanted.
-    store: OnceCell<Result<FromStore, String>>,
+    store: OnceCell<Result<TargetStore, String>>,
+}
+
+/// The store with a target's files.
+struct TargetStore {
+    files: FromStore,
+    /// Masks its credential, too.
+    redactor: Redactor,
 }
 
 impl Reader {
@@ -176,18 +180,13 @@ impl Reader {
 
     async fn results(&self, target: Option<&Value>, answers: &Answers) -> Reply {
         let read = |pieces| Results::read(MultiGzDecoder::new(pieces).take(JSON_FILE)).errors.texts;
-        match self.of_file(StoreFile::Results, target, answers, read).await {
-            Ok(errors) => Reply::Texts(errors.iter().map(|text| self.redactor.text(text)).collect()),
-            Err(reply) => reply,
-        }
+        let masked = |redactor: &Redactor, text: String| redactor.text(&text);
+        self.of_file(StoreFile::Results, target, answers, read, masked).await.map_or_else(|reply| reply, Reply::Texts)
     }
 
     async fn failed_hooks(&self, target: Option<&Value>, answers: &Answers) -> Reply {
-        let masked = |hook: FailedHook| FailedHook { words: self.redactor.text(&hook.words), ..hook };
-        match self.of_file(StoreFile::Log, target, answers, hooks).await {
-            Ok(hooks) => Reply::Hooks(hooks.into_iter().map(masked).collect()),
-            Err(reply) => reply,
-        }
+        let masked = |redactor: &Redactor, hook: FailedHook| FailedHook { words: redactor.text(&hook.words), ..hook };
+        self.of_file(StoreFile::Log, target, answers, hooks, masked).await.map_or_else(|reply| reply, Reply::Hooks)
     }
 
     /// Reads one of the target's files in the object store. Velero writes them when the target has ended, and none of one
@@ -198,6 +197,7 @@ impl Reader {
         target: Option<&Value>,
         answers: &Answers,
         read: impl FnOnce(Pieces) -> Vec<T> + Send + 'static,
+        masked: impl Fn(&Redactor, T) -> T,
     ) -> Result<Vec<T>, Reply> {
         let Some(target) = target.filter(|target| has_files(target)) else { return Ok(Vec::new()) };
         let id = Id::of(target);
@@ -207,7 +207,7 @@ impl Reader {
             Ok(store) => store,
             Err(why) => return failed(why),
         };
-        let body = match timeout(PATIENCE, store.open(of, &id.name, file)).await {
+        let body = match timeout(PATIENCE, store.files.open(of, &id.name, file)).await {
             Ok(Ok(Some(body))) => body,
             Ok(Ok(None)) => return Ok(Vec::new()),
             Ok(Err(error)) => return failed(&error.to_string()),
@@ -215,12 +215,17 @@ impl Reader {
         };
         let (to, pieces) = pipe();
         let reading = tokio::task::spawn_blocking(move || read(pieces));
-        pump(body, to, PATIENCE, Instant::now() + PATIENCE * 3, |_| ()).await;
-        Ok(reading.await.unwrap_or_default())
+        let end = pump(body, to, PATIENCE, Instant::now() + PATIENCE * 3, |_| ()).await;
+        match (reading.await, end) {
+            (Ok(read), PumpEnd::Whole | PumpEnd::ReaderGone) => {
+                Ok(read.into_iter().map(|one| masked(&store.redactor, one)).collect())
+            }
+            _ => failed("the store did not send it to its end"),
+        }
     }
 
     /// Opens the store with the target's files: a Restore's are in the location of its Backup.
-    async fn open(&self, target: &Value, answers: &Answers) -> Result<FromStore, String> {
+    async fn open(&self, target: &Value, answers: &Answers) -> Result<TargetStore, String> {
         let backup = if target["kind"] == "Restore" {
             let name = target["spec"]["backupName"].as_str().unwrap_or_default();
             let id = Id::new(Kind::Backup, &self.velero, name);
@@ -246,7 +251,8 @@ impl Reader {
             None => "there is no default BackupStorageLocation".to_owned(),
         })?;
         let open = self.engine.open_store(location, server.as_ref()).await.map_err(|fault| fault.to_string())?;
-        Ok(FromStore::new(open.store, location.prefix.as_str()))
+        let redactor = self.redactor.renewed(open.known);
+        Ok(TargetStore { files: FromStore::new(open.store, location.prefix.as_str()), redactor })
     }
 }
 

@@ -24,11 +24,11 @@ use crate::hook::FailedHook;
 use crate::reason::RootReason;
 use crate::walk::Relation;
 
+pub use target::has_ended;
 pub(crate) use {
     container::{limit, spec},
     location::of_backup as location_of,
     server::of_pod as server_of,
-    target::has_ended,
 };
 
 /// What an object says about itself.

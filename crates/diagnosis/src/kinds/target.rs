@@ -39,7 +39,8 @@ pub(super) fn stands(object: &Value, now: Timestamp) -> String {
     format!("{words} {}", age(since, now)).trim_end().to_owned()
 }
 
-pub(crate) fn has_ended(object: &Value) -> bool {
+/// Whether Velero has ended its work on a Backup or Restore.
+pub fn has_ended(object: &Value) -> bool {
     matches!(phase(object), "Completed" | "PartiallyFailed" | "Failed" | "FailedValidation")
 }
 

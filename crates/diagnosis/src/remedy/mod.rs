@@ -27,7 +27,7 @@ const COMMANDS: usize = 3;
 pub struct Remedy {
     /// One sentence, without a full stop.
     pub sentence: String,
-    /// At most three; those that read come first.
+    /// At most three. Reading commands come first.
     pub commands: Vec<Command>,
 }
 
