@@ -376,8 +376,9 @@ impl Faults {
         let entries = is_stored(&self.context, bundle).await;
         let manifest: serde_json::Value = serde_json::from_slice(&entries["manifest.json"]).expect("JSON");
         let is_reported = |path: &str| {
-            let missing = manifest["missing"].as_array().expect("a list").iter().any(|lost| lost["path"] == path);
-            assert!(missing || entries.contains_key(path), "{name} says nothing of {path}");
+            let all = manifest["missing"].as_array().expect("a list");
+            let missing = all.iter().any(|lost| lost["path"] == path);
+            assert!(missing || entries.contains_key(path), "{name} says nothing of {path}; missing: {all:#?}");
         };
         is_reported(&format!("namespaces/{}/pods/velero-1/velero/velero/logs/current.log", self.context.namespace));
         if let Some(target) = bundle.spec.target.as_ref() {

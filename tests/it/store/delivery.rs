@@ -13,6 +13,7 @@ use harness::{
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+use crate::support::bundles::until_logged;
 use crate::support::store::{ended, http, overwrite, waiting};
 
 /// A location of this name at another endpoint, with these extra config keys.
@@ -183,8 +184,9 @@ async fn with_all_config_keys_a_bundle_is_stored_its_url_works_and_is_in_no_log(
         let (status, _, body) = http(&url, None).await;
         let bundle = end.status().bundle.clone().expect("where it is");
         assert_eq!((status, body.len()), (200, usize::try_from(bundle.bytes).expect("a size")));
+        // The line follows the status.
+        until_logged(&operator, "Stored").await;
         let log = operator.log().iter().map(Value::to_string).collect::<String>();
-        assert!(log.contains("Stored"), "{log}");
         for secret in ["X-Amz-Signature", "X-Amz-Credential", &context.stand.s3.root().secret] {
             assert!(!log.contains(secret), "{secret} is in the log");
         }
