@@ -17,8 +17,9 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::bundles::{
-    LIMIT, PARTS, about_r1, endless_log, events, get, is_stored, keys, large_log, phase, proxy_before_store,
-    server_pod, spool_is_empty, status, until_ended, until_phase, until_read, until_upload_on_record, velero_objects,
+    LIMIT, PARTS, about_r1, endless_log, get, is_stored, keys, large_log, phase, proxy_before_store, server_pod,
+    spool_is_empty, status, until_ended, until_event_with, until_phase, until_read, until_upload_on_record,
+    velero_objects,
 };
 
 const LEASE: &str = "debugbundle-operator";
@@ -162,8 +163,7 @@ async fn f1_f2_of_two_instances_one_works_and_the_other_takes_over_when_its_pod_
         assert_eq!(status(&bundle).attempts, Some(2));
         is_stored(&context, &bundle).await;
         let lost = format!("attempt 2 begins: pod {name} is gone, and what it had collected went with it");
-        let events = events(&context, "b").await;
-        assert!(events.contains(&("Interrupted".to_owned(), lost)), "{events:#?}");
+        until_event_with(&context, "b", "Interrupted", &lost).await;
 
         b.terminate();
         assert_eq!(b.wait_exit(Duration::from_secs(10)).await, 0);
@@ -364,7 +364,8 @@ async fn an_instance_that_was_restarted_finishes_what_it_holds_though_another_on
         assert_eq!(status(&bundle).attempts, Some(2));
         assert!(matches!(phase(&bundle), Phase::Completed | Phase::PartiallyFailed), "{:?}", status(&bundle));
         is_stored(&context, &bundle).await;
-        assert!(said(&a, "Stored") && !said(&a, "Leads"), "{:#?}", a.log());
+        until_said(&a, "Stored").await;
+        assert!(!said(&a, "Leads"), "{:#?}", a.log());
         assert!(!said(&b, "Claimed"), "{:#?}", b.log());
         spool_is_empty(&a).await;
         until_said(&a, "Standing by").await;

@@ -77,7 +77,9 @@ pub fn source(
             session_token: server.env(SESSION_TOKEN),
         });
     }
-    let from = server.env_from();
+    let mut from = server.env_from();
+    // With another prefix none of a Secret's keys becomes a variable of the AWS tools.
+    from.retain(|set| [ACCESS_KEY_ID, SECRET_ACCESS_KEY].iter().any(|name| name.starts_with(&set.prefix)));
     Ok(if from.is_empty() { CredentialSource::Ambient } else { CredentialSource::EnvironmentOf(from) })
 }
 

@@ -53,7 +53,7 @@ pub enum LocationError {
         /// What is wrong; names of Secrets and keys only, never a value.
         why: String,
     },
-    /// A Secret, or the key in it, does not exist. It may be there in a moment, as in the middle of a rotation.
+    /// A Secret, or the key in it, does not exist, or the key is empty. It may be there in a moment, as in the middle of a rotation.
     #[error("BackupStorageLocation {}: {why}", shown(name))]
     Absent {
         /// The location.

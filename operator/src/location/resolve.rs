@@ -200,12 +200,15 @@ impl Secrets<'_> {
                     let mut data = self.data(&set.name).await?;
                     for name in [ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN] {
                         let key = name.strip_prefix(&set.prefix).unwrap_or_default();
-                        if let Some(value) = data.get(key).and_then(|value| std::str::from_utf8(&value.0).ok()) {
+                        let value = data.get(key).and_then(|value| std::str::from_utf8(&value.0).ok());
+                        if let Some(value) = value.filter(|value| !value.is_empty()) {
                             found.insert(name, Secret::new(value));
                         }
                     }
                     wipe(&mut data);
                 }
+                let mut missing = vec![ACCESS_KEY_ID, SECRET_ACCESS_KEY];
+                missing.retain(|name| !found.contains_key(name));
                 match (found.remove(ACCESS_KEY_ID), found.remove(SECRET_ACCESS_KEY)) {
                     (Some(id), Some(secret)) => {
                         let keys = Credential::Keys {
@@ -215,10 +218,17 @@ impl Secrets<'_> {
                         };
                         Ok((keys, None))
                     }
-                    (None, None) => self.ambient(),
-                    _ => Err(self.location.credential_error(format!(
-                        "the Secrets in the Velero server's envFrom hold only one of {ACCESS_KEY_ID}, {SECRET_ACCESS_KEY}"
-                    ))),
+                    // Secrets with neither key may be there for other settings, beside the pod's identity.
+                    (None, None) if let Ok(own) = self.ambient() => Ok(own),
+                    _ => {
+                        let names: Vec<String> = sets.iter().map(|set| set.name.clone()).collect();
+                        Err(self.absent(format!(
+                            "the Secrets in the Velero server's envFrom ({}) have no value for {}; add it there, or set \
+                             spec.credential",
+                            listed(&names),
+                            missing.join(", ")
+                        )))
+                    }
                 }
             }
             CredentialSource::Ambient => self.ambient(),
@@ -228,8 +238,8 @@ impl Secrets<'_> {
     fn ambient(&self) -> Result<(Credential, Option<String>), LocationError> {
         let credential = Credential::ambient(|name| std::env::var(name).ok()).ok_or_else(|| {
             self.location.credential_error(
-                "no credential found: spec.credential is not set, Velero's Deployment names no Secret, and the operator's \
-                 own pod has no identity (IRSA or EKS Pod Identity); set spec.credential"
+                "no credential found: spec.credential is not set, Velero's Deployment names no Secret with keys, and the \
+                 operator's own pod has no identity (IRSA or EKS Pod Identity); set spec.credential"
                     .to_owned(),
             )
         })?;
@@ -282,10 +292,12 @@ impl Secrets<'_> {
         let found = data.remove(&place.key);
         let keys: Vec<String> = data.keys().cloned().collect();
         wipe(&mut data);
-        found.map(|value| zeroize::Zeroizing::new(value.0)).ok_or_else(|| {
-            let (name, key) = (shown(&place.name), shown(&place.key));
-            self.absent(format!("Secret {name} has no key {key} (keys: {})", listed(&keys)))
-        })
+        let (name, key) = (shown(&place.name), shown(&place.key));
+        match found {
+            Some(value) if value.0.is_empty() => Err(self.absent(format!("Secret {name} key {key} is empty"))),
+            Some(value) => Ok(zeroize::Zeroizing::new(value.0)),
+            None => Err(self.absent(format!("Secret {name} has no key {key} (keys: {})", listed(&keys)))),
+        }
     }
 
     fn absent(&self, why: String) -> LocationError {

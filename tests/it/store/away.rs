@@ -9,11 +9,13 @@ use harness::s3_proxy::{S3Proxy, Seen};
 use harness::velero_objects::{backup, restore};
 use harness::{Context, LogScript, Operator, pod, with_namespace};
 use jiff::Timestamp;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Secret};
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::support::bundles::{
-    LIMIT, about_r1, delete, events, get, keys, server_pod, spool_is_empty, status, until_event, until_event_with,
-    until_gone, until_is,
+    LIMIT, about_r1, delete, get, keys, server_pod, spool_is_empty, status, until_event, until_event_with, until_gone,
+    until_is,
 };
 use crate::support::store::{End, cloud, ended, write_secret, write_secret_key};
 
@@ -238,6 +240,52 @@ async fn issue_32_while_the_store_refuses_the_credential_nothing_is_sealed_and_a
 }
 
 #[tokio::test]
+async fn issue_32_keys_that_are_missing_for_a_moment_in_the_servers_env_from_are_waited_for() {
+    with_namespace("away-env-from", |context| async move {
+        failed_restore(&context).await.down(false);
+        files_of_r1(&context).await;
+        let write = async |keys: Value| {
+            let secrets = context.api::<Secret>();
+            secrets
+                .patch("keys", &PatchParams::default(), &Patch::Merge(json!({"stringData": keys})))
+                .await
+                .expect("kept");
+        };
+        context.create::<Secret>(json!({"metadata": {"name": "keys"}, "stringData": {"other": "x"}})).await;
+        context.allow_secrets(&["keys"]).await;
+        let container = json!({"name": "velero", "image": "velero/velero:v1.18.0",
+            "envFrom": [{"secretRef": {"name": "keys"}}]});
+        let bare = json!({"spec": {"template": {"spec": {"containers": [container]}}}});
+        let deployments = context.api::<Deployment>();
+        deployments.patch("velero", &PatchParams::default(), &Patch::Merge(bare)).await.expect("patched");
+        let spec = json!({"credential": null, "config": {"s3Url": context.stand.s3.endpoint()}});
+        context.patch_velero("BackupStorageLocation", "default", json!({"spec": spec})).await;
+        let operator = Operator::of(&context).ready().await;
+        context.debug_bundle("b", about_r1()).await;
+        let until_waits_for = async |missing: &str| {
+            let said = format!("the Secrets in the Velero server's envFrom (keys) have no value for {missing}; ");
+            let such = |bundle: &DebugBundle| {
+                let status = status(bundle);
+                let error = status.upload.and_then(|upload| upload.last_error).map(|error| format!("{error:?}"));
+                status.phase == Some(Phase::Collecting) && error.is_some_and(|error| error.contains(&said))
+            };
+            until_is(&context, "b", "waits unsealed", LIMIT, such).await;
+        };
+        until_waits_for("AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY").await;
+        let root = context.stand.s3.root();
+        write(json!({"AWS_ACCESS_KEY_ID": root.access, "AWS_SECRET_ACCESS_KEY": ""})).await;
+        until_waits_for("AWS_SECRET_ACCESS_KEY").await;
+        write(json!({"AWS_SECRET_ACCESS_KEY": root.secret})).await;
+        let end = ended(&context, "b").await;
+        assert!(end.stored(), "{end:?}");
+        let bundle = context.download(end.status()).await;
+        assert_eq!(bundle.file("velero/restores/r1/results.json").trim(), RESULTS);
+        spool_is_empty(&operator).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_deletion_ends_the_wait_for_a_store_before_the_seal() {
     with_namespace("away-deleted", |context| async move {
         let proxy = failed_restore(&context).await;
@@ -298,7 +346,7 @@ async fn a_bundle_that_nobody_asked_for_is_explained_and_not_sent_to_a_read_only
         assert_eq!(end.status().cause.as_deref(), Some(FIRST_CAUSE));
         let from_files = |end: &End| end.status().findings.iter().any(|one| one.title.contains("no such class"));
         assert!(from_files(&end), "a ReadOnly location is read: {:?}", end.status().findings);
-        assert!(events(&context, "auto").await.contains(&("LocationReadOnly".to_owned(), expected)));
+        assert_eq!(until_event(&context, "auto", "LocationReadOnly").await, expected);
         let writes = |seen: &&Seen| !["GET", "HEAD"].contains(&seen.method.as_str());
         assert_eq!(keys(&context).await, [""; 0]);
         assert_eq!(proxy.seen().iter().filter(writes).count(), 0, "{:?}", proxy.seen());

@@ -75,7 +75,7 @@ async fn sec_c2_c4_c8_d8_a_secret_that_is_named_is_the_credential_or_an_error_an
             ("gone", "cloud", json!({}), "Secret \"gone\" not found".to_owned()),
             ("keys", "none", json!({}), format!("Secret \"keys\" has no key \"none\" (keys: {names})")),
             ("keys", "binary", json!({}), "Secret \"keys\" key \"binary\" is not text".to_owned()),
-            ("keys", "empty", json!({}), "Secret keys/empty is not a credentials file: it has no [profile] section".to_owned()),
+            ("keys", "empty", json!({}), "Secret \"keys\" key \"empty\" is empty".to_owned()),
             ("keys", "json", json!({}), "Secret keys/json is not a credentials file: it has no [profile] section".to_owned()),
             ("keys", "huge", json!({}), "Secret keys/huge is not a credentials file: it has more than 65536 bytes".to_owned()),
             ("keys", "half", json!({}), "profile \"default\" in Secret keys/half has no \"aws_secret_access_key\"".to_owned()),
@@ -178,7 +178,7 @@ async fn sec_d8_a_location_without_a_secret_has_the_velero_server_s_however_it_i
         for (server, expected) in [
             (Some(path), "AWS_SHARED_CREDENTIALS_FILE is \"/c/cloud\", a path in the Velero server's pod where no Secret is mounted; set spec.credential to a key of a Secret"),
             (Some(gone), "Secret \"gone\" not found"),
-            (Some(half), "no credential found: spec.credential is not set, Velero's Deployment names no Secret, and the operator's own pod has no identity"),
+            (Some(half), "no credential found: spec.credential is not set, Velero's Deployment names no Secret with keys, and the operator's own pod has no identity"),
             (None, "no credential found: spec.credential is not set"),
         ] {
             let error = resolve(&context, none.clone(), server).await.expect_err(expected);
