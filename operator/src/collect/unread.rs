@@ -9,6 +9,8 @@ use crate::{
     plan::{Item, list_path},
 };
 
+/// Without the list of the pods in Velero's namespace nobody knows which logs there are: no item reports their loss.
+const AND_LOGS: &str = ", and so the logs of Velero's server, node-agents and plugins";
 /// Stands for all namespaces in a path: no namespace can have this name.
 const EVERYWHERE: &str = "namespaces/_all";
 
@@ -28,7 +30,9 @@ pub(super) fn unread(snapshot: &Snapshot, items: &[Item], read_scope: &ReadScope
             _ if items.iter().any(|item| item.path.as_str() == file) => file.trim_end_matches(".yaml").to_owned(),
             _ => file,
         };
-        read_scope.objects(what, &path, why, "list", kind, namespace)
+        let logs = kind.plural == "pods" && *namespace == snapshot.installation.namespace;
+        let what = format!("{what}{}", if logs { AND_LOGS } else { "" });
+        read_scope.objects(&what, &path, why, "list", kind, namespace)
     };
     snapshot.gaps.unread.iter().filter(|unread| !told(unread)).map(lost).collect()
 }
@@ -90,6 +94,7 @@ mod tests {
             lost(&claims, "shop", ClusterError::Deadline),
             lost(&pods, "", forbidden()),
             lost(&pods, "barn", ClusterError::Deadline),
+            lost(&pods, &snapshot.installation.namespace, ClusterError::Deadline),
         ];
         let read_scope = ReadScope::new(&snapshot.installation.namespace, false, &[]);
         let objects = vec![ObjectName { namespace: "shop".into(), name: "ledger".into(), uid: None }];
@@ -104,7 +109,11 @@ mod tests {
             line("namespaces/shop/core/persistentvolumeclaims", None),
             line("namespaces/_all/pods", Some("R24")),
             line("namespaces/barn/core/pods.yaml", None),
+            line("namespaces/keep/core/pods.yaml", None),
         ];
+        let logs: Vec<&str> =
+            open.iter().filter(|one| one.what.ends_with(AND_LOGS)).map(|one| one.path.as_str()).collect();
+        assert_eq!(logs, ["namespaces/keep/core/pods.yaml"]);
         let mut missing = Vec::new();
         add(&mut missing, open.clone());
         assert_eq!(told(&missing)[0], line("namespaces/shop/core/pods.yaml", Some("R24")));
