@@ -1,8 +1,10 @@
 //! Which DebugBundle runs next, and which ones run. A bundle that waits here has no task, no connection and no copy of
 //! its object: it costs a few hundred bytes.
 //!
-//! Sealed bundles go first. Of the others, what a user requested goes before automatic bundles, and targets take turns.
-//! While an automatic bundle waits, one place is left to automatic bundles, unless there is one place only.
+//! Sealed bundles go first. Of the others, what a user requested goes before automatic bundles, and targets take turns:
+//! between two turns of a target, each other target has at most one, and a target that comes after the next turn was
+//! given has none. So however many new targets come, a bundle waits for a limited number of others. While an automatic
+//! bundle waits, one place is left to automatic bundles, unless there is one place only.
 
 use std::{
     collections::HashMap,
@@ -75,10 +77,17 @@ pub(super) struct BundleQueue {
     state: Mutex<State>,
 }
 
+/// A bundle that waits.
+struct Waiting {
+    turn: Turn,
+    /// Turns that had been given when it came.
+    since: u64,
+}
+
 #[derive(Default)]
 struct State {
     /// By UID.
-    waiting: HashMap<String, Turn>,
+    waiting: HashMap<String, Waiting>,
     /// By UID: whether the operator created it by itself.
     under_way: HashMap<String, bool>,
     /// When each target last had its turn, as the number of the turn.
@@ -99,7 +108,8 @@ impl BundleQueue {
     pub(super) fn add(&self, turn: Turn) {
         let mut state = self.lock();
         if !state.under_way.contains_key(&turn.uid) {
-            state.waiting.insert(turn.uid.clone(), turn);
+            let since = state.waiting.get(&turn.uid).map_or(state.count, |known| known.since);
+            state.waiting.insert(turn.uid.clone(), Waiting { turn, since });
         }
     }
 
@@ -204,16 +214,19 @@ impl State {
     fn next(&self, is_last: bool) -> Option<&Turn> {
         let automatic_first = self.is_kept_for_automatic(is_last);
         let requested = self.under_way.values().filter(|automatic| !**automatic).count();
-        let may_begin = |turn: &&Turn| turn.automatic || requested < REQUESTED;
-        self.waiting.values().filter(may_begin).min_by_key(|turn| {
-            let last_turn = self.turns.get(&turn.target).filter(|_| !turn.automatic);
-            (turn.collects, turn.automatic != automatic_first, last_turn, turn.created, &turn.name, &turn.uid)
-        })
+        let may_begin = |one: &&Waiting| one.turn.automatic || requested < REQUESTED;
+        let next = self.waiting.values().filter(may_begin).min_by_key(|Waiting { turn, since }| {
+            // A new target goes before those that had turns, but not before those that waited when it came.
+            let last_turn = self.turns.get(&turn.target).copied();
+            let waits = (!turn.automatic).then(|| (last_turn.max(Some(*since)), last_turn));
+            (turn.collects, turn.automatic != automatic_first, waits, turn.created, &turn.name, &turn.uid)
+        });
+        next.map(|one| &one.turn)
     }
 
     /// Whether the next place is an automatic bundle's, because one waits.
     fn is_kept_for_automatic(&self, is_last: bool) -> bool {
-        is_last && self.waiting.values().any(|turn| turn.collects && turn.automatic)
+        is_last && self.waiting.values().any(|one| one.turn.collects && one.turn.automatic)
     }
 
     /// Records that it is this bundle's turn.
@@ -334,6 +347,45 @@ mod tests {
             order.push(name);
         }
         assert_eq!(order, ["many1", "few1", "many2", "few2", "many3", "many4"]);
+    }
+
+    #[tokio::test]
+    async fn issue_32_a_second_bundle_of_a_target_waits_for_a_limited_number_however_many_new_targets_come() {
+        for (each_turn, before) in [(1, 0), (1, 7), (3, 2)] {
+            let queue = BundleQueue::new(CollectionSlots::new(1, 100));
+            let mut come = 0;
+            let mut fresh = |number: usize| {
+                for _ in 0..number {
+                    come += 1;
+                    queue.add(Turn {
+                        target: Some(format!("new {come}").into()),
+                        ..turn(&format!("new{come}"), false, 1)
+                    });
+                }
+            };
+            for n in 1..=4 {
+                queue.add(turn(&format!("many{n}"), false, 9));
+            }
+            fresh(before);
+            let mut left = 1;
+            let mut turns = 0;
+            let mut bound = before + 1;
+            while left <= 4 {
+                let (name, _place) = begun(&queue).expect("a place");
+                queue.add(turn("many4", false, 9));
+                turns += 1;
+                assert!(
+                    turns <= bound,
+                    "{each_turn} come each turn, {before} waited: many{left} waits for {turns} turns"
+                );
+                fresh(each_turn);
+                if name == format!("many{left}") {
+                    // One of each other target that waits now, and then its own.
+                    let others = queue.counts().0 - (4 - left);
+                    (left, turns, bound) = (left + 1, 0, others + 1);
+                }
+            }
+        }
     }
 
     #[tokio::test]
