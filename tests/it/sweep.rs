@@ -498,6 +498,51 @@ async fn a5_forty_deletions_are_finished_before_a_stop_or_after_a_kill() {
     .await;
 }
 
+/// Fills the operator's record with bundles of a location that no sweep lists. No operator runs.
+async fn fill_record(context: &Context) {
+    let now = Timestamp::now().as_second();
+    let entries: Vec<String> = (0..1000).map(|n| format!("{} 0123456789abcdef {now}", uid(n))).collect();
+    let record = json!({"installation": context.installation().await, "bundles": {"elsewhere": entries}});
+    let annotated = json!({"metadata": {"annotations": {"debugbundle.io/stored": record.to_string()}}});
+    let leases = context.api::<Lease>();
+    let written = leases.patch("debugbundle-operator", &PatchParams::default(), &Patch::Merge(annotated)).await;
+    written.expect("the Lease is written");
+}
+
+#[tokio::test]
+async fn issue_32_a_stop_names_the_number_of_deletions_that_a_full_record_has_no_room_for() {
+    with_namespace("sweep-full", |context| async move {
+        velero_objects(&context).await;
+        let proxy = s3_proxy_before_store(&context).await;
+        let answers = Arc::new(Semaphore::new(0));
+        proxy.next(usize::MAX / 2, is_delete, S3Fault::Hold(answers));
+        let mut operator = Operator::of(&context).args(OFTEN).ready().await;
+        operator.kill9();
+        fill_record(&context).await;
+        operator.restart().await;
+        until_swept(&operator, &["default"]).await;
+        let names = ["b1", "b2", "b3"];
+        for name in names {
+            context.debug_bundle(name, about_r1()).await;
+            until_ended(&context, name).await;
+        }
+        futures::future::join_all(names.iter().map(|name| delete(&context, name))).await;
+        until(LIMIT, "the store is asked to delete them", || async {
+            let asked = proxy.seen().iter().filter(|seen| is_delete(seen)).count();
+            if asked >= names.len() { Ok(()) } else { Err(asked) }
+        })
+        .await;
+        until_recorded(&context, 1000, |entry| !entry.ends_with(" gone")).await;
+        operator.terminate();
+        assert_eq!(operator.wait_exit(Duration::from_secs(40)).await, 0);
+        let note = until_event_on_location(&context, "NotDeleted").await;
+        assert!(note.starts_with("3 bundles of deleted DebugBundles are still stored here"), "{note}");
+        assert!(note.contains("its record has no room for them") && note.contains("prune removes them"), "{note}");
+        assert_eq!(keys(&context).await.len(), 3);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_list_that_failed_or_was_cut_deletes_nothing_and_a_refused_delete_is_tried_again() {
     with_namespace("sweep-cut", |context| async move {

@@ -3,9 +3,10 @@
 use std::{
     io::{Read as _, Write as _},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
-use debugbundle_redact::Secret;
+use debugbundle_redact::{Secret, UserRules};
 
 use super::*;
 
@@ -31,6 +32,36 @@ fn sec_x6_observers_see_redacted_lines() {
     let seen = seen.lock().expect("alive");
     assert_eq!((seen.len(), seen[0].as_str(), seen[2].as_str()), (3, "one\n", "three"));
     assert!(seen[1].starts_with("two [REDACTED:location-key:"), "{}", seen[1]);
+}
+
+#[test]
+fn issue_32_the_users_rules_have_their_time_for_all_files_and_a_file_that_they_did_not_get_through_fails() {
+    let tmp = tempfile::tempdir().expect("a folder");
+    let spool = Spool::create(tmp.path(), 1 << 30).expect("a spool");
+    let time = Duration::from_millis(50);
+    let slow = UserRules::compiled(&vec!["(?:[a-z]+[ =]){3}[A-Z]{9}".to_owned(); 8]).expect("rules").for_time(time);
+    let by = Arc::new(Redactor::of_known(Vec::new()).with(slow));
+    let line = "level=info msg is that all is well with it\n";
+    let file = || {
+        let mut writer = EntryWriter::new(BundlePath::new(["x"]), Arc::clone(&by), Arc::clone(&spool));
+        let written = (0..50).try_for_each(|_| writer.write_all(line.as_bytes()));
+        written.and_then(|()| writer.finish())
+    };
+    let mut whole = 0;
+    let why = loop {
+        match file() {
+            Ok(_) => assert!(!by.rules_are_over(), "the rules did not get through a file that is whole"),
+            Err(why) => break why,
+        }
+        whole += 1;
+    };
+    println!("{whole} files before the rules had used {:?}", by.time_of_rules());
+    assert!(whole > 0 && by.time_of_rules() >= time, "{whole} files, each took less: {:?}", by.time_of_rules());
+    assert!(
+        RulesOver::is(&why) && why.to_string().starts_with("redaction.rules had used all of their CPU time"),
+        "{why}"
+    );
+    assert!(RulesOver::is(&file().expect_err("no time is left for a further file")));
 }
 
 #[test]
