@@ -157,6 +157,20 @@ impl Loaded {
 }
 
 impl Scene {
+    /// What Velero's results name: `error restoring services/shop/web: …`, and `webhook \"policy.example.com\"`.
+    fn named_in_results(&self) -> Vec<String> {
+        let item =
+            Regex::new(r#"error restoring [^/ ]+/[^/ ]+/([a-z0-9.-]+):|\\"([a-z0-9.-]+)\\""#).expect("a pattern");
+        let named = |text: String| {
+            let all = item.captures_iter(&text).filter_map(|found| found.get(1).or(found.get(2)));
+            all.map(|name| name.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        let results = files(&self.folder.join("store"))
+            .into_iter()
+            .filter(|file| file.to_string_lossy().ends_with("-results.gz"));
+        results.flat_map(|file| named(fs::read_to_string(file).expect("it can be read"))).collect()
+    }
+
     /// All scenes, by name.
     pub fn all() -> Vec<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenes");
@@ -186,6 +200,7 @@ impl Scene {
             serde_saphyr::from_multiple(&objects).unwrap_or_else(|error| panic!("{}: {error}", self.name));
         let target = self.about.target.as_ref().map(|(_, name)| name.as_str()).unwrap_or_default();
         let mut called: BTreeSet<String> = objects.iter().flat_map(names_in).collect();
+        called.extend(self.named_in_results());
         called.remove(target);
         if objects.iter().any(|object| object["apiVersion"] == "snapshot.storage.k8s.io/v1") {
             context.snapshot_kinds().await;

@@ -115,10 +115,19 @@ pub enum Wanted {
     Warnings(Id),
     /// The last words in the log of a container's instance: [`crate::LastWords`]; `true`: of the one before.
     LastWords(Id, String, bool),
-    /// The errors of the target's results file.
+    /// The errors and warnings of the target's results file.
     Results,
     /// The target's hooks that failed, from its log: [`crate::Hooks`].
     FailedHooks,
+}
+
+/// A text of the results file that Velero writes about a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResultText {
+    /// An error.
+    Error(String),
+    /// A warning.
+    Warning(String),
 }
 
 /// What is known of the cluster at a moment.
@@ -131,7 +140,7 @@ pub struct Graph<'a> {
     labelled: BTreeSet<(Kind, String, String)>,
     warned: BTreeSet<Id>,
     is_whole: bool,
-    errors: Option<Vec<String>>,
+    results: Option<Vec<ResultText>>,
     failed_hooks: Option<Vec<FailedHook>>,
     further_ahead: usize,
     /// By pod, container, and whether the instance before is meant.
@@ -149,7 +158,7 @@ impl<'a> Graph<'a> {
             labelled: BTreeSet::new(),
             warned: BTreeSet::new(),
             is_whole: false,
-            errors: None,
+            results: None,
             failed_hooks: None,
             further_ahead: 0,
             said: BTreeMap::new(),
@@ -205,9 +214,9 @@ impl<'a> Graph<'a> {
         self.said.insert((pod, container.to_owned(), is_previous), words);
     }
 
-    /// Adds the errors of the target's results file, in its order.
-    pub fn errors(&mut self, errors: impl IntoIterator<Item = String>) {
-        self.errors.get_or_insert_default().extend(errors);
+    /// Adds the errors and warnings of the target's results file, in its order.
+    pub fn results(&mut self, results: impl IntoIterator<Item = ResultText>) {
+        self.results.get_or_insert_default().extend(results);
     }
 
     /// What was not added does not exist.
@@ -280,8 +289,20 @@ impl<'a> View<'a> {
     }
 
     /// The errors of the target's results file.
-    pub(crate) fn errors(&self) -> &'a [String] {
-        self.known_or_wanted(self.graph.errors.as_ref(), Wanted::Results)
+    pub(crate) fn errors_of_results(&self) -> impl Iterator<Item = &'a str> {
+        let error = |one: &'a ResultText| if let ResultText::Error(text) = one { Some(text.as_str()) } else { None };
+        self.results().iter().filter_map(error)
+    }
+
+    /// The warnings of the target's results file.
+    pub(crate) fn warnings_of_results(&self) -> impl Iterator<Item = &'a str> {
+        let warning =
+            |one: &'a ResultText| if let ResultText::Warning(text) = one { Some(text.as_str()) } else { None };
+        self.results().iter().filter_map(warning)
+    }
+
+    fn results(&self) -> &'a [ResultText] {
+        self.known_or_wanted(self.graph.results.as_ref(), Wanted::Results)
     }
 
     pub(crate) fn get(&self, id: &Id) -> Seen<'a> {

@@ -31,7 +31,7 @@ pub mod walk;
 #[cfg(test)]
 mod scenes;
 
-pub use graph::{Graph, Id, Kind, Known, Wanted};
+pub use graph::{Graph, Id, Kind, Known, ResultText, Wanted};
 pub use hook::{FailedHook, Hooks};
 pub use kinds::has_ended;
 pub use reason::RootReason;

@@ -26,6 +26,7 @@ pub fn line(root: &Root) -> String {
         }
         Relation::EndedServer => format!("{subject}: Velero's server ended while it ran: {about_pod}{words}"),
         Relation::Ahead if further.len() == 1 => format!("{subject} {words}"),
+        Relation::Incomplete => format!("{subject}, but {words}"),
         Relation::Restored => format!("{subject}, but not all that it made is well: {about_pod}{words}"),
         _ => format!("{subject}: {about_pod}{words}"),
     }

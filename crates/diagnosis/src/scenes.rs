@@ -7,7 +7,8 @@ use regex::{Captures, Regex};
 use serde_json::{Value, json};
 
 use crate::{
-    Command, Confidence, FailedHook, Graph, Hooks, Id, Kind, Known, LastWords, Remedy, Wanted, line, remedy, walk,
+    Command, Confidence, FailedHook, Graph, Hooks, Id, Kind, Known, LastWords, Remedy, ResultText, Wanted, line,
+    remedy, walk,
 };
 
 const NOW: &str = "2026-03-01T12:00:00Z";
@@ -31,7 +32,7 @@ struct Scene {
     name: String,
     target: Id,
     objects: Vec<Value>,
-    errors: Vec<String>,
+    results: Vec<ResultText>,
     hooks: Vec<FailedHook>,
     /// Pod, container, whether it is of the instance before, last words.
     said: Vec<(String, String, bool, String)>,
@@ -74,7 +75,11 @@ fn scenes() -> Vec<Scene> {
             name: folder.file_name().unwrap().to_string_lossy().into_owned(),
             target: Id::new(Kind::of(kind), "velero", name),
             objects,
-            errors: texts(&results["errors"]),
+            results: texts(&results["errors"])
+                .into_iter()
+                .map(ResultText::Error)
+                .chain(texts(&results["warnings"]).into_iter().map(ResultText::Warning))
+                .collect(),
             hooks: hooks.failed(),
             said: logs(&folder),
             line: about.get("line").filter(|line| !line.is_null()).map(pattern),
@@ -128,6 +133,13 @@ fn logs(folder: &Path) -> Vec<(String, String, bool, String)> {
     said.collect()
 }
 
+fn changed(text: &ResultText, change: &dyn Fn(&str) -> String) -> ResultText {
+    match text {
+        ResultText::Error(text) => ResultText::Error(change(text)),
+        ResultText::Warning(text) => ResultText::Warning(change(text)),
+    }
+}
+
 /// All texts below a value.
 fn texts(value: &Value) -> Vec<String> {
     match value {
@@ -153,7 +165,7 @@ fn graph(scene: &Scene) -> Graph<'_> {
     for object in &scene.objects {
         graph.add(object);
     }
-    graph.errors(scene.errors.clone());
+    graph.results(scene.results.clone());
     graph.failed_hooks(scene.hooks.clone());
     for (pod, container, is_previous, words) in &scene.said {
         graph.said(Id::new(Kind::Pod, "velero", pod), container, *is_previous, Some(words.clone()));
@@ -272,7 +284,7 @@ fn names_and_times_change_nothing_else_in_a_line() {
         for object in &objects {
             graph.add(object);
         }
-        graph.errors(scene.errors.iter().map(|error| change(error)));
+        graph.results(scene.results.iter().map(|text| changed(text, change)));
         graph.failed_hooks(scene.hooks.iter().map(|hook| FailedHook { words: change(&hook.words), ..hook.clone() }));
         for (pod, container, is_previous, words) in &scene.said {
             graph.said(Id::new(Kind::Pod, "velero", pod), container, *is_previous, Some(change(words)));
@@ -343,7 +355,7 @@ fn what_is_not_known_is_wanted_and_a_walk_that_gets_it_says_the_same() {
                         let words = words(&scene, &pod, &container, is_previous).cloned();
                         reading.said(pod, &container, is_previous, words);
                     }
-                    Wanted::Results => reading.errors(scene.errors.clone()),
+                    Wanted::Results => reading.results(scene.results.clone()),
                     Wanted::FailedHooks => reading.failed_hooks(scene.hooks.clone()),
                 }
             }
@@ -431,14 +443,14 @@ fn a_command_reads_or_is_marked_and_certain_and_takes_only_valid_names_from_the_
             let change = |text: &str| word.replace_all(text, regex::NoExpand(bad)).into_owned();
             scene.objects =
                 objects.iter().map(|object| serde_json::from_str(&change(&object.to_string())).unwrap()).collect();
-            let (errors, hooks) = (scene.errors.clone(), scene.hooks.clone());
-            scene.errors.iter_mut().for_each(|error| *error = change(error));
+            let (results, hooks) = (scene.results.clone(), scene.hooks.clone());
+            scene.results.iter_mut().for_each(|text| *text = changed(text, &change));
             scene
                 .hooks
                 .iter_mut()
                 .for_each(|hook| (hook.pod, hook.container) = (change(&hook.pod), change(&hook.container)));
             look(&scene, &graph(&scene).whole());
-            (scene.errors, scene.hooks) = (errors, hooks);
+            (scene.results, scene.hooks) = (results, hooks);
         }
     }
     assert!(objections.is_empty(), "{objections:#?}");

@@ -37,6 +37,8 @@ pub enum Relation {
     Ahead,
     /// The target is, or would be, in it.
     Location,
+    /// The target restores it.
+    Backup,
     /// It has the data of the target's volumes.
     Repository,
     /// It is a snapshot of one of the target's volumes.
@@ -45,6 +47,8 @@ pub enum Relation {
     Namespace,
     /// The target made it.
     Restored,
+    /// The root is the target itself: it completed without something that it should contain.
+    Incomplete,
     /// Any step behind the first.
     Further,
 }
@@ -160,6 +164,10 @@ impl Walk<'_> {
                 State::Hook(hook) => {
                     let root = self.root(id, stands, (&hook.words.clone(), &RootReason::Hook(hook)), false);
                     roots.push(Root { relation: Relation::Hook, ..root });
+                }
+                State::Incomplete { words, text } => {
+                    let root = self.root(id, stands, (&words, &RootReason::Said(text)), false);
+                    roots.push(Root { relation: Relation::Incomplete, ..root });
                 }
                 State::Well => {
                     roots.extend(held.map(|why| self.root(id, stands, why, false)));

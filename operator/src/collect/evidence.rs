@@ -28,6 +28,8 @@ pub(super) async fn evidence_of(collector: &Collector, snapshot: &Snapshot) -> E
     .await;
     evidence.read_at = Timestamp::now();
     evidence.ahead_beyond = snapshot.target.queue.beyond;
+    let names_one = snapshot.target.object.as_ref().is_some_and(|target| target.backup_name.is_some());
+    evidence.is_backup_absent = names_one && snapshot.target.backup.is_none() && snapshot.gaps.of("backups").is_none();
     evidence
 }
 

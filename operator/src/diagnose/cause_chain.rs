@@ -1,7 +1,7 @@
 //! The way from the target down to its cause, for the trail, the findings and the first line: `debugbundle_diagnosis`
 //! walks, over the redacted evidence. Pure.
 
-use debugbundle_diagnosis::{Confidence, Graph, Id, Kind, Relation, Root, line, remedy, walk};
+use debugbundle_diagnosis::{Confidence, Graph, Id, Kind, Known, Relation, Root, line, remedy, walk};
 use debugbundle_format::layout;
 use serde::Serialize;
 use serde_json::Value;
@@ -11,6 +11,7 @@ use super::{
     finding::Proof,
     object::{about, last_seen, path, reference, words},
 };
+use crate::velero::Results;
 
 /// Most Events quoted for one object, and most objects that are in front of the target.
 const QUOTED: usize = 5;
@@ -84,11 +85,13 @@ fn finding(root: &Root, target: &Value, graph: &Graph<'_>, evidence: &Evidence) 
         Relation::Location if object(first).is_some_and(|one| one["spec"]["accessMode"] == "ReadOnly") => {
             (FindingKind::LocationReadOnly, Some(target))
         }
+        Relation::Backup => (FindingKind::ValidationError, Some(target)),
         Relation::Location => (FindingKind::LocationUnavailable, object(first)),
         Relation::Repository => (FindingKind::RepositoryNotReady, object(first)),
         Relation::Snapshot => (FindingKind::SnapshotFailed, object(first)),
         Relation::Namespace => (FindingKind::NamespaceTerminating, object(first)),
         Relation::Restored => (FindingKind::RestoredNotWell, object(first)),
+        Relation::Incomplete => (FindingKind::VolumeSkipped, Some(target)),
     };
     let subject = subject.unwrap_or(target);
     let title = line(root);
@@ -163,8 +166,12 @@ pub(super) fn graph<'a>(target: &'a Value, evidence: &'a Evidence) -> Graph<'a> 
             graph.listed(kind, namespace);
         }
     }
+    if evidence.is_backup_absent {
+        let backup = Id::new(Kind::Backup, velero, text(&target["spec"], "backupName"));
+        graph.answer(backup, Known::Absent);
+    }
     graph.further_ahead(evidence.ahead_beyond);
-    graph.errors(evidence.results.iter().flat_map(|results| results.errors.texts.iter().cloned()));
+    graph.results(evidence.results.iter().flat_map(Results::texts));
     graph.failed_hooks(evidence.failed_hooks.iter().cloned());
     for said in &evidence.said {
         let pod = Id::new(Kind::Pod, &said.pod.0, &said.pod.1);

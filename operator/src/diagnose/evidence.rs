@@ -20,6 +20,8 @@ pub struct Evidence {
     pub target: Option<Value>,
     /// A Restore's Backup.
     pub backup: Option<Value>,
+    /// The API server said that the Restore's Backup does not exist.
+    pub is_backup_absent: bool,
     /// Without a target: the Backups and Restores that failed last, the newest of each kind first.
     pub failed: Vec<Value>,
     /// What Velero will process before a target that it has not begun, the first one first.

@@ -111,6 +111,9 @@ kinds! {
     /// A Restore completed, and a pod that it made is not ready.
     RestoredNotWell: "restored-not-well", Error, Page::Debugging,
         "fix what the pod's container names; the Restore itself needs no repetition if its data is complete";
+    /// A Backup completed without a volume that it should contain.
+    VolumeSkipped: "volume-skipped", Error, Page::At("file-system-backup/"),
+        "create a new Backup while the named pod runs";
     /// Velero's server processes no object of the target's kind.
     ServerIdle: "server-idle", Error, Page::Debugging,
         "make sure that Velero's server is ready, and started without the named flag; waiting work then continues by itself";

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use debugbundle_diagnosis::{FailedHook, Graph, Id, Kind, Known, Wanted};
+use debugbundle_diagnosis::{FailedHook, Graph, Id, Kind, Known, ResultText, Wanted};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ pub(super) enum Reply {
     /// The last words of a container; none if it said nothing.
     Words(Option<String>),
     /// Errors.
-    Texts(Vec<String>),
+    Texts(Vec<ResultText>),
     /// Hooks that failed.
     Hooks(Vec<FailedHook>),
     /// It may not be read: a sentence.
@@ -133,7 +133,7 @@ impl Answers {
                 (Wanted::LastWords(pod, container, is_previous), Reply::Words(words)) => {
                     graph.said(pod.clone(), container, *is_previous, words.clone());
                 }
-                (Wanted::Results, Reply::Texts(errors)) => graph.errors(errors.iter().cloned()),
+                (Wanted::Results, Reply::Texts(texts)) => graph.results(texts.iter().cloned()),
                 (Wanted::FailedHooks, Reply::Hooks(hooks)) => graph.failed_hooks(hooks.iter().cloned()),
                 _ => {}
             }

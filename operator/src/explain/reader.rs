@@ -7,7 +7,7 @@ use std::{
 };
 
 use debugbundle_crd::TargetKind;
-use debugbundle_diagnosis::{FailedHook, Hooks, Id, Kind, LastWords, Wanted, has_ended};
+use debugbundle_diagnosis::{FailedHook, Hooks, Id, Kind, LastWords, ResultText, Wanted, has_ended};
 use debugbundle_format::{StoreFile, text::bounded};
 use debugbundle_redact::Redactor;
 use flate2::read::MultiGzDecoder;
@@ -179,8 +179,11 @@ impl Reader {
     }
 
     async fn results(&self, target: Option<&Value>, answers: &Answers) -> Reply {
-        let read = |pieces| Results::read(MultiGzDecoder::new(pieces).take(JSON_FILE)).errors.texts;
-        let masked = |redactor: &Redactor, text: String| redactor.text(&text);
+        let read = |pieces| Results::read(MultiGzDecoder::new(pieces).take(JSON_FILE)).texts().collect();
+        let masked = |redactor: &Redactor, text| match text {
+            ResultText::Error(text) => ResultText::Error(redactor.text(&text)),
+            ResultText::Warning(text) => ResultText::Warning(redactor.text(&text)),
+        };
         self.of_file(StoreFile::Results, target, answers, read, masked).await.map_or_else(|reply| reply, Reply::Texts)
     }
 

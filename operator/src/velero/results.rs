@@ -7,6 +7,7 @@ use std::{
     io::{self, Read},
 };
 
+use debugbundle_diagnosis::ResultText;
 use debugbundle_format::text;
 use serde::{
     Deserializer,
@@ -50,6 +51,12 @@ impl Results {
             distinct.seen.clear();
         }
         results
+    }
+
+    /// The errors, then the warnings.
+    pub fn texts(&self) -> impl Iterator<Item = ResultText> {
+        let errors = self.errors.texts.iter().cloned().map(ResultText::Error);
+        errors.chain(self.warnings.texts.iter().cloned().map(ResultText::Warning))
     }
 }
 

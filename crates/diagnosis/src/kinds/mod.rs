@@ -41,6 +41,8 @@ pub(crate) enum State {
     Says { words: String, reason: RootReason, is_consequence: bool },
     /// A hook of it failed.
     Hook(FailedHook),
+    /// It completed without something that it should contain: a clause, and the text that says so.
+    Incomplete { words: String, text: String },
 }
 
 impl State {

@@ -38,8 +38,9 @@ pub(super) fn needed(id: &Id, target: &Value, view: &View<'_>) -> Vec<Need> {
         return Vec::new();
     }
     let is_over = target["status"]["completionTimestamp"].is_string();
-    let awaited =
-        named(target).into_iter().filter(|name| !is_over || view.errors().iter().any(|error| is_about(error, name)));
+    let awaited = named(target)
+        .into_iter()
+        .filter(|name| !is_over || view.errors_of_results().any(|error| is_about(error, name)));
     let ids = awaited.map(|name| Id::of_cluster(Kind::Namespace, name));
     ids.filter(|id| matches!(view.get(id), Seen::Found(namespace) if is_leaving(namespace)))
         .map(|id| Need::see(id).by(Relation::Namespace))

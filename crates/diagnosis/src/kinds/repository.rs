@@ -22,7 +22,7 @@ pub(super) fn report(id: &Id, repository: &Value) -> Report {
 
 /// The repositories of a Backup's namespaces, once an error speaks of one (`pkg/repository/backup_repo_op.go`).
 pub(super) fn needed(id: &Id, target: &Value, view: &View<'_>) -> Vec<Need> {
-    let is_told = view.errors().iter().any(|error| {
+    let is_told = view.errors_of_results().any(|error| {
         let error = error.to_lowercase();
         error.contains("backup repository") || error.contains("backuprepository")
     });

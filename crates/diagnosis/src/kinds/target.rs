@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Need, Report, State, location, namespace, queue, repository, restored, server, snapshot};
-use crate::graph::{Id, Kind, View, age, text, time};
+use crate::graph::{Id, Kind, View, age, items, text, time};
 use crate::label::valid_label;
 use crate::reason::RootReason;
 use crate::texts::readable;
@@ -57,7 +57,10 @@ pub(super) fn report(id: &Id, object: &Value, view: &View<'_>) -> Report {
         return Report::of(state);
     }
     match phase(object) {
-        "FailedValidation" => needs.extend(location::refusing(id, object, view)),
+        "FailedValidation" => {
+            needs.extend(location::refusing(id, object, view));
+            needs.extend(backup(id, object));
+        }
         "Failed" => needs.extend(server::ended(object, view)),
         _ => {}
     }
@@ -77,6 +80,15 @@ pub(super) fn report(id: &Id, object: &Value, view: &View<'_>) -> Report {
     Report::needing(state, needs)
 }
 
+/// The Backup that Velero did not find for a Restore (`restore_controller.go`).
+fn backup(id: &Id, restore: &Value) -> Option<Need> {
+    let mut errors = items(&restore["status"]["validationErrors"]).iter().map(text);
+    let name = text(&restore["spec"]["backupName"]);
+    let is_missing = id.kind == Kind::Restore && errors.any(|error| error.contains("Error retrieving backup"));
+    let backup = Id::new(Kind::Backup, &id.namespace, name);
+    (is_missing && !name.is_empty()).then(|| Need::see(backup).by(Relation::Backup))
+}
+
 /// What Velero itself says of one that ended.
 fn state(object: &Value, view: &View<'_>) -> State {
     let status = &object["status"];
@@ -89,7 +101,7 @@ fn state(object: &Value, view: &View<'_>) -> State {
             is_consequence: reason.contains("during the server starting"),
         },
         "Failed" | "PartiallyFailed" | "FinalizingPartiallyFailed" => {
-            let first = view.errors().first().map(|error| readable(error));
+            let first = view.errors_of_results().next().map(readable);
             let is_hook = first.as_ref().is_none_or(|error| error.contains("hook"));
             let hook = if is_hook { view.failed_hooks().first() } else { None };
             match (first, hook) {
@@ -99,8 +111,24 @@ fn state(object: &Value, view: &View<'_>) -> State {
             }
         }
         "FailedValidation" => status["validationErrors"][0].as_str().map_or(State::Well, said),
+        "Completed" if object["kind"] == "Backup" && status["warnings"].as_u64().unwrap_or_default() > 0 => {
+            view.warnings_of_results().find_map(skipped_volume).unwrap_or(State::Well)
+        }
         _ => State::Well,
     }
+}
+
+/// A volume that a Backup left out because its pod did not run (`Skip pod volume data error: /pod is not in the expected
+/// status, name=db-0, namespace=shop, phase=Pending: pod is not running`: `pkg/podvolume/backupper.go`,
+/// `pkg/util/kube/pod.go`). Of a pod that has ended nobody expects more.
+fn skipped_volume(warning: &str) -> Option<State> {
+    let (_, rest) = warning.split_once("Skip pod volume ")?;
+    let (volume, why) = rest.split_once(" error: /")?;
+    let part = |name: &str| why.split_once(name)?.1.split([',', ':', ' ']).next();
+    let (name, namespace, phase) = (part("name=")?, part("namespace=")?, part("phase=")?);
+    let words =
+        format!("volume {volume} of pod {namespace}/{name} was not backed up: the pod was not running ({phase})");
+    (phase == "Pending").then(|| State::Incomplete { words, text: warning.to_owned() })
 }
 
 fn said(text: &str) -> State {

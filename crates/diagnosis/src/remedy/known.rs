@@ -1,19 +1,19 @@
-//! Texts of Kubernetes, Velero and the stores that name what to change: a function each.
+//! Texts of Kubernetes, Velero and the stores that name what to change. Most are rows of the catalogue; those that need
+//! more than words in place of words have a function here.
 
 use crate::graph::{Id, Kind, text};
 use crate::kinds;
 use crate::reason::RootReason;
 
 use super::command::{Kubectl, is_name};
-use super::{Advice, Case, not_on, short};
+use super::{Advice, Case, catalogue, not_on, short};
 
 type Known = fn(&str, &Case<'_>) -> Option<Advice>;
 
 /// What to do about a text; `None` if it is not known.
 pub(super) fn advice(text: &str, case: &Case<'_>) -> Option<Advice> {
-    const OF_ALL: [Known; 8] =
-        [quota, refused_by_webhook, webhook_unreachable, forbidden, pod_security, no_space, no_kind, no_secret];
-    const OF_VELERO: [Known; 7] = [no_agent, password, host_pods, limit, store, panic, interrupted];
+    const OF_ALL: [Known; 5] = [quota, forbidden, no_space, no_secret, catalogue::of_all];
+    const OF_VELERO: [Known; 6] = [no_agent, catalogue::of_velero, limit, store, panic, interrupted];
     let of_all = OF_ALL.iter().find_map(|known| known(text, case));
     // What a program of somebody else writes is not about Velero's own objects.
     let is_of_velero = case.last.kind != Kind::Pod || case.last.namespace == case.velero();
@@ -40,7 +40,7 @@ fn item(text: &str) -> Option<(&str, &str, &str)> {
 }
 
 /// The namespace that a text is about.
-fn namespace<'a>(text: &'a str, case: &Case<'a>) -> Option<&'a str> {
+pub(super) fn namespace<'a>(text: &'a str, case: &Case<'a>) -> Option<&'a str> {
     if let Some((_, namespace, _)) = item(text) {
         return Some(namespace);
     }
@@ -78,50 +78,6 @@ fn quota(text: &str, case: &Case<'_>) -> Option<Advice> {
     )
 }
 
-/// Lists the webhooks by the configurations that contain them.
-fn webhooks() -> Kubectl {
-    Kubectl::of_cluster()
-        .ours("get validatingwebhookconfigurations,mutatingwebhookconfigurations -o custom-columns=IN:.metadata.name,WEBHOOKS:.webhooks[*].name")
-}
-
-/// `admission webhook "policy.example.com" denied the request: why`.
-fn refused_by_webhook(text: &str, _: &Case<'_>) -> Option<Advice> {
-    let webhook = name(text, "admission webhook \"", "\" denied the request")?;
-    let what = item(text).map(|(resource, namespace, name)| format!("{resource} {namespace}/{name}"));
-    let what = what.unwrap_or_else(|| "the object".to_owned());
-    Advice::new(
-        format!(
-            "let admission webhook {webhook} admit {what}: change what it refuses, or take the namespace out of the webhook's \
-             namespaceSelector"
-        ),
-        [webhooks()],
-    )
-}
-
-/// `failed calling webhook "policy.example.com": failed to call webhook: Post "https://policy.guard.svc:443/…": why`.
-fn webhook_unreachable(text: &str, _: &Case<'_>) -> Option<Advice> {
-    let webhook = name(text, "failed calling webhook \"", "\"")?;
-    let host = between(text, "Post \"https://", "/").and_then(|host| host.split(':').next()).unwrap_or_default();
-    let mut parts = host.split('.');
-    let service = match (parts.next(), parts.next(), parts.next()) {
-        (Some(service), Some(namespace), Some("svc")) if is_name(service) && is_name(namespace) => {
-            Some((service, namespace))
-        }
-        _ => None,
-    };
-    let Some((service, namespace)) = service else {
-        return Advice::new(format!("make the program behind webhook {webhook} answer"), [webhooks()]);
-    };
-    Advice::new(
-        format!("make Service {namespace}/{service} answer, which is behind webhook {webhook}"),
-        [
-            Kubectl::within(namespace).ours("get endpoints").name(service),
-            Kubectl::within(namespace).ours("get pods -o wide"),
-            webhooks(),
-        ],
-    )
-}
-
 /// `User "system:serviceaccount:velero:velero" cannot create resource "x" in API group "g" …`.
 fn forbidden(text: &str, _: &Case<'_>) -> Option<Advice> {
     let account = between(text, "User \"system:serviceaccount:", "\"")?;
@@ -144,48 +100,10 @@ fn forbidden(text: &str, _: &Case<'_>) -> Option<Advice> {
     )
 }
 
-/// `violates PodSecurity "restricted:latest": …`.
-fn pod_security(text: &str, case: &Case<'_>) -> Option<Advice> {
-    if !text.contains("violates PodSecurity \"") {
-        return None;
-    }
-    let namespace = namespace(text, case)?;
-    Advice::new(
-        format!(
-            "lower the label pod-security.kubernetes.io/enforce of namespace {namespace}, or give the pod a securityContext that \
-             it admits"
-        ),
-        [Kubectl::of_cluster().ours("get namespace").name(namespace).ours("--show-labels")],
-    )
-}
-
 /// `pkg/nodeagent/node_agent.go`.
 fn no_agent(text: &str, case: &Case<'_>) -> Option<Advice> {
-    let velero = case.velero();
-    if let Some((_, node)) = text.split_once("daemonset pod not found in running state in node ") {
-        return not_on(node.split([' ', ':', ',', '"']).next().unwrap_or_default(), velero);
-    }
-    text.contains("daemonset not found").then_some(())?;
-    Advice::new(
-        format!("install DaemonSet node-agent in namespace {velero} (velero install --use-node-agent)"),
-        [Kubectl::within(velero).ours("get daemonsets")],
-    )
-}
-
-/// Kopia's answer to another password (`https://velero.io/docs/v1.18/file-system-backup/`).
-fn password(text: &str, case: &Case<'_>) -> Option<Advice> {
-    if !text.contains("invalid repository password") {
-        return None;
-    }
-    let velero = case.velero();
-    let repository = (case.last.kind == Kind::BackupRepository).then(|| case.read());
-    Advice::new(
-        format!(
-            "give the key repository-password of Secret {velero}/velero-repo-credentials the value with which the repository was \
-             made, as the cluster has it that wrote the Backups"
-        ),
-        repository.into_iter().chain([Kubectl::within(velero).ours("get secret velero-repo-credentials")]),
-    )
+    let (_, node) = text.split_once("daemonset pod not found in running state in node ")?;
+    not_on(node.split([' ', ':', ',', '"']).next().unwrap_or_default(), case.velero())
 }
 
 fn no_space(text: &str, case: &Case<'_>) -> Option<Advice> {
@@ -201,35 +119,6 @@ fn no_space(text: &str, case: &Case<'_>) -> Option<Advice> {
             case.pod()
         ),
         [Kubectl::of_cluster().ours("describe node").name(node)],
-    )
-}
-
-/// `pkg/cmd/cli/nodeagent/server.go`.
-fn host_pods(text: &str, case: &Case<'_>) -> Option<Advice> {
-    if !text.contains("unexpected directory structure for host-pods volume") {
-        return None;
-    }
-    Advice::new(
-        format!(
-            "let volume host-pods (hostPath.path) of DaemonSet {}/node-agent be the folder pods below the kubelet's root folder \
-             (velero install --kubelet-root-dir)",
-            case.velero()
-        ),
-        [Kubectl::within(case.velero()).ours("describe daemonset node-agent")],
-    )
-}
-
-/// `no matches for kind "Backup" in version "velero.io/v1"`.
-fn no_kind(text: &str, _: &Case<'_>) -> Option<Advice> {
-    let kind = between(text, "no matches for kind \"", "\"")
-        .filter(|kind| kind.bytes().all(|byte| byte.is_ascii_alphanumeric()))?;
-    let version = between(text, "in version \"", "\"").filter(|version| version.split('/').all(is_name))?;
-    let of_velero = if version.starts_with("velero.io/") { " (velero install --crds-only)" } else { "" };
-    Advice::new(
-        format!(
-            "install the CustomResourceDefinition that serves {kind} in {version}{of_velero}: this cluster serves none"
-        ),
-        [Kubectl::of_cluster().ours("get customresourcedefinitions"), Kubectl::of_cluster().ours("api-resources")],
     )
 }
 
@@ -258,7 +147,7 @@ const KEY_CODES: [&str; 5] =
     ["InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "InvalidClientTokenId"];
 
 /// The location that a text of a store is about.
-fn location(case: &Case<'_>) -> Option<Id> {
+pub(super) fn location(case: &Case<'_>) -> Option<Id> {
     let of_name = |name: &str| Id::new(Kind::BackupStorageLocation, case.velero(), name);
     if case.last.kind == Kind::BackupStorageLocation {
         return Some(case.last.clone());
@@ -268,8 +157,16 @@ fn location(case: &Case<'_>) -> Option<Id> {
     if let Some(name) = named {
         return Some(of_name(name));
     }
-    let target = case.graph.object(case.last).filter(|_| case.last.kind == Kind::Backup)?;
-    kinds::location_of(target, &case.view).map(Id::of)
+    let last = case.graph.object(case.last)?;
+    let backup = match case.last.kind {
+        Kind::Backup => last,
+        Kind::Restore => {
+            let name = text(&last["spec"]["backupName"]);
+            case.graph.object(&Id::new(Kind::Backup, case.velero(), name))?
+        }
+        _ => return None,
+    };
+    kinds::location_of(backup, &case.view).map(Id::of)
 }
 
 /// What a store answers about its location.

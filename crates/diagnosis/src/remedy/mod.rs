@@ -3,6 +3,7 @@
 //! Commands read, unless they are marked; none deletes or overwrites data. What would is in the sentence, with its danger.
 //! A word of a text enters a sentence or a command only if it is a valid name.
 
+mod catalogue;
 mod command;
 mod known;
 
@@ -113,7 +114,7 @@ impl<'a> Case<'a> {
         let data_ended =
             self.root.relation == Relation::Data && self.root.way.get(1).is_some_and(|data| !data.stands.is_empty());
         match self.root.relation {
-            Relation::Restored => String::new(),
+            Relation::Restored | Relation::Incomplete => String::new(),
             _ if has_ended || data_ended => format!("; then create a new {}", target.kind.as_str()),
             _ => String::new(),
         }
@@ -244,6 +245,17 @@ impl<'a> Case<'a> {
                     before.namespace, before.name, last.name
                 ),
                 [Kubectl::of_cluster().ours("get nodes"), before_it.read()],
+            ),
+            Kind::Backup => Advice::new(
+                format!(
+                    "correct spec.backupName of the {}, or wait until Velero has found Backup {} in its BackupStorageLocation, where it looks once a minute",
+                    before.kind.as_str(),
+                    last.name
+                ),
+                [
+                    Kubectl::within(&last.namespace).ours("get backups.velero.io"),
+                    Kubectl::within(&last.namespace).ours("get backupstoragelocations.velero.io"),
+                ],
             ),
             _ => None,
         }
