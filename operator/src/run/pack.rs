@@ -384,6 +384,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn issue_32_the_users_rules_have_five_minutes_in_all_also_if_the_run_waits_for_its_store() {
+        let minutes = Duration::from_mins;
+        assert_eq!([0, 2, 5, 7].map(|used| time_left_for_rules(minutes(used))), [5, 3, 0, 0].map(minutes));
+    }
+
+    #[test]
     fn issue_32_rules_that_match_all_do_not_hide_the_message_of_a_fault() {
         let rules = UserRules::compiled(&[".*".to_owned()]).expect("a rule");
         let by = Arc::new(Redactor::of_known(vec![("known-secret-key", Secret::new("Zq81LmXw02Kd"))]).with(rules));
