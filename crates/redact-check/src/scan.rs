@@ -35,9 +35,8 @@ pub(super) struct Scan<'d> {
     base: u64,
     /// Hints that begin before this byte of the window have been judged.
     judged: usize,
-    /// A hit that begins before this byte of the text belongs to the last one.
-    last_end: u64,
     most: usize,
+    /// In order; none overlaps another.
     found: Vec<ScanHit>,
 }
 
@@ -45,7 +44,7 @@ impl<'d> Scan<'d> {
     /// A search that keeps at most `most` hits.
     pub(super) fn new(detector: &'d Detector, most: usize) -> Self {
         let window = Zeroizing::new(Vec::new());
-        Self { detector, window, base: 0, judged: 0, last_end: 0, most, found: Vec::new() }
+        Self { detector, window, base: 0, judged: 0, most, found: Vec::new() }
     }
 
     /// Takes the next bytes.
@@ -70,7 +69,7 @@ impl<'d> Scan<'d> {
     pub(super) fn end(&mut self) -> Vec<ScanHit> {
         self.judge(self.window.len());
         self.window.clear();
-        (self.base, self.judged, self.last_end) = (0, 0, 0);
+        (self.base, self.judged) = (0, 0);
         std::mem::take(&mut self.found)
     }
 
@@ -104,21 +103,33 @@ impl<'d> Scan<'d> {
         }
         hits.sort_unstable();
         for (start, end, rule, cost, hint) in hits {
-            let (seen, offset, end) = (start..end.min(start + SEEN), self.base + start as u64, self.base + end as u64);
+            let seen = Zeroizing::new(text[start..end.min(start + SEEN)].to_vec());
+            let (offset, length) = (self.base + start as u64, (end - start) as u64);
             let begin = self.base + hint.min(start) as u64;
-            if offset >= self.last_end {
-                if self.found.len() < self.most {
-                    let seen = Zeroizing::new(text[seen].to_vec());
-                    self.found.push(ScanHit { begin, offset, length: end - offset, rule, cost, seen });
-                }
-            } else if let Some(last) = self.found.last_mut().filter(|last| last.offset + last.length == self.last_end) {
-                last.begin = last.begin.min(begin);
-                last.length = last.length.max(end - last.offset);
-                last.cost = last.cost.max(cost);
-            }
-            self.last_end = self.last_end.max(end);
+            keep(&mut self.found, self.most, ScanHit { begin, offset, length, rule, cost, seen });
         }
         self.judged = limit;
+    }
+}
+
+/// Adds a hit in its place; one that overlaps others becomes one with them. A hint may lead to hits before those of an
+/// earlier block: the last line of a key leads to all lines, which its first line has found already.
+fn keep(found: &mut Vec<ScanHit>, most: usize, mut hit: ScanHit) {
+    let end = |one: &ScanHit| one.offset + one.length;
+    let first = found.partition_point(|known| end(known) <= hit.offset);
+    let behind = first + found[first..].partition_point(|known| known.offset < end(&hit));
+    for known in found.drain(first..behind) {
+        let until = end(&hit).max(end(&known));
+        if known.offset <= hit.offset {
+            (hit.rule, hit.seen) = (known.rule, known.seen);
+        }
+        hit.begin = hit.begin.min(known.begin);
+        hit.offset = hit.offset.min(known.offset);
+        hit.length = until - hit.offset;
+        hit.cost = hit.cost.max(known.cost);
+    }
+    if found.len() < most {
+        found.insert(first, hit);
     }
 }
 
