@@ -31,7 +31,7 @@
 //! | [`node_slots`] | limits the logs that all collections read of one node at once | none |
 //! | [`budget`] | decides what to leave out of a bundle that would be too large, and in which order | none |
 //! | [`describe`] | describe.txt: a Backup or Restore in Velero's own words | none |
-//! | [`explain`] | walks the live cluster from a Backup or Restore to its cause, and reads only what the walk asks for | cluster, store |
+//! | [`explain`] | walks the live cluster from a Backup, a Restore or the installation to its cause, and reads only what the walk asks for | cluster, store |
 //! | [`diagnose`] | from evidence to cause, findings, the chain to the cause and a timeline | none |
 //! | [`json_stream`] | reads Velero's JSON files of any size in bounded memory | none |
 //! | [`runlog`] | operator.log: the log lines of one run | none |

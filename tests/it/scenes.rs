@@ -20,15 +20,14 @@ const AT_ONCE: usize = 4;
 /// What is said about a target that is well.
 const NOTHING: &str = "No failure was found.";
 
-/// What `kubectl debugbundle explain` says of a scene's target.
-async fn explained(scene: &Scene, context: &Arc<Context>) -> Option<String> {
-    let (kind, name) = scene.about.target.as_ref()?;
-    let flag = format!("--{}", kind.to_lowercase());
-    let ran = User::of(context).run(["explain", &flag, name, "-o", "json"]).await;
+/// What `kubectl debugbundle explain` says of a scene.
+async fn explained(scene: &Scene, context: &Arc<Context>) -> String {
+    let target = scene.about.target.as_ref().map(|(kind, name)| format!(" --{} {name}", kind.to_lowercase()));
+    let ran = User::of(context).line(&format!("explain -o json{}", target.unwrap_or_default())).await;
     assert_eq!(ran.code, 0, "{}: {ran:?}", scene.name);
     let said: Value = serde_json::from_str(&ran.out).expect("JSON");
     assert_eq!(said["notRead"], json!([]), "{}: {ran:?}", scene.name);
-    Some(said["causes"][0]["line"].as_str().unwrap_or(NOTHING).to_owned())
+    said["causes"][0]["line"].as_str().unwrap_or(NOTHING).to_owned()
 }
 
 /// What is said about a scene.
@@ -77,11 +76,9 @@ async fn played(scene: &Scene) -> Played {
                 })
                 .await;
             }
-            if let Some(now) = on_the_spot {
-                let (now, of_bundle) = (loaded.plain(&now), loaded.plain(cause.unwrap_or(NOTHING)));
-                let beginning = of_bundle.split('…').next().unwrap_or_default();
-                assert!(now.starts_with(beginning), "{}: explain says {now:?}, the bundle {of_bundle:?}", scene.name);
-            }
+            let (now, of_bundle) = (loaded.plain(&on_the_spot), loaded.plain(cause.unwrap_or(NOTHING)));
+            let beginning = of_bundle.split('…').next().unwrap_or_default();
+            assert!(now.starts_with(beginning), "{}: explain says {now:?}, the bundle {of_bundle:?}", scene.name);
             let findings: Vec<String> = ended.findings.iter().map(|finding| finding.title.clone()).collect();
             let verdict = loaded.judge(cause, &findings);
             let said = loaded.plain(cause.unwrap_or(NOTHING));

@@ -40,7 +40,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    Backup Restore PodVolumeBackup PodVolumeRestore DataUpload DataDownload BackupStorageLocation BackupRepository
+    Installation Backup Restore PodVolumeBackup PodVolumeRestore DataUpload DataDownload BackupStorageLocation BackupRepository
     Namespace Pod Deployment DaemonSet PersistentVolumeClaim PersistentVolume StorageClass VolumeAttachment
     VolumeSnapshot VolumeSnapshotContent Node Event
 }
@@ -70,6 +70,11 @@ impl Id {
     /// A cluster-scoped object.
     pub fn of_cluster(kind: Kind, name: &str) -> Self {
         Self::new(kind, "", name)
+    }
+
+    /// Velero as a whole, in its namespace: no object, but what a walk without a target begins with.
+    pub fn installation(velero: &str) -> Self {
+        Self::new(Kind::Installation, velero, "velero")
     }
 
     /// The name of an object that was read.
@@ -163,6 +168,11 @@ impl<'a> Graph<'a> {
             further_ahead: 0,
             said: BTreeMap::new(),
         }
+    }
+
+    /// Velero's namespace.
+    pub fn velero(&self) -> &str {
+        &self.velero
     }
 
     /// Adds an object that was read.
@@ -306,6 +316,10 @@ impl<'a> View<'a> {
     }
 
     pub(crate) fn get(&self, id: &Id) -> Seen<'a> {
+        static NO_OBJECT: Value = Value::Null;
+        if id.kind == Kind::Installation {
+            return Seen::Found(&NO_OBJECT);
+        }
         match self.graph.objects.get(id) {
             Some(Known::Found(object)) => Seen::Found(object),
             Some(Known::Absent) => Seen::Absent,
@@ -381,7 +395,7 @@ impl<'a> View<'a> {
 }
 
 /// When an Event was last seen.
-fn last_seen(event: &Value) -> Option<Timestamp> {
+pub(crate) fn last_seen(event: &Value) -> Option<Timestamp> {
     let of_series = &event["series"]["lastObservedTime"];
     [of_series, &event["lastTimestamp"], &event["eventTime"], &event["firstTimestamp"]].into_iter().find_map(time)
 }

@@ -1,4 +1,4 @@
-//! Finds why a Backup or Restore waits, hangs or failed. Each object is asked what it waits for, then that object what *it* waits for,
+//! Finds why a Backup or Restore waits, hangs or failed, and which part of Velero is in trouble. Each object is asked what it waits for, then that object what *it* waits for,
 //! until one says something that needs no further question. Log lines and Events are what objects say; they are never
 //! the way. Pure: the caller reads the cluster.
 //!
@@ -33,7 +33,7 @@ mod scenes;
 
 pub use graph::{Graph, Id, Kind, Known, ResultText, Wanted};
 pub use hook::{FailedHook, Hooks};
-pub use kinds::has_ended;
+pub use kinds::{InstallationParts, has_ended, parts};
 pub use reason::RootReason;
 pub use remedy::{Command, Remedy, of_error, remedy};
 pub use say::{line, stands};

@@ -14,6 +14,8 @@ pub fn line(root: &Root) -> String {
     let [target, further @ ..] = root.way.as_slice() else { return root.words.clone() };
     let name = format!("{} {}", target.id.kind.as_str(), target.id.name);
     let subject = if target.stands.is_empty() { name } else { format!("{name} is {}", target.stands) };
+    // Of the installation the part in trouble is the subject.
+    let lead = if target.id.kind == Kind::Installation { String::new() } else { format!("{subject}: ") };
     let words = &root.words;
     // Words of a pod have no subject, wherever it is on the way.
     let pod = further.iter().rfind(|point| point.id.kind == Kind::Pod);
@@ -22,13 +24,20 @@ pub fn line(root: &Root) -> String {
         Relation::Itself => words.clone(),
         Relation::Data => of_data(root),
         Relation::Server if pod.is_some() => {
-            format!("{subject}: no pod of Velero's server is ready: {about_pod}{words}")
+            format!("{lead}no pod of Velero's server is ready: {about_pod}{words}")
         }
         Relation::EndedServer => format!("{subject}: Velero's server ended while it ran: {about_pod}{words}"),
         Relation::Ahead if further.len() == 1 => format!("{subject} {words}"),
         Relation::Incomplete => format!("{subject}, but {words}"),
         Relation::Restored => format!("{subject}, but not all that it made is well: {about_pod}{words}"),
-        _ => format!("{subject}: {about_pod}{words}"),
+        Relation::Agent => match further.first() {
+            Some(set) if !set.stands.is_empty() => {
+                format!("{} {} is {}: {about_pod}{words}", set.id.kind.as_str(), set.id.name, set.stands)
+            }
+            Some(set) => format!("{} {}: {about_pod}{words}", set.id.kind.as_str(), set.id.name),
+            None => words.clone(),
+        },
+        _ => format!("{lead}{about_pod}{words}"),
     }
 }
 

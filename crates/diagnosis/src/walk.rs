@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::graph::{Graph, Id, Seen, View, Wanted};
+use crate::graph::{Graph, Id, Kind, Seen, View, Wanted};
 use crate::kinds::{self, Met, State};
 use crate::reason::RootReason;
 
@@ -14,7 +14,7 @@ const DEPTH: usize = 12;
 pub enum Confidence {
     /// Its own words, or no more than that it did not happen in time.
     Unknown,
-    /// Something on the way was not read, or a step rests on time.
+    /// Something on the way was not read, or a step rests on time or on how things usually are.
     Likely,
     /// Each step is a reference by name, and all of it was read.
     Certain,
@@ -29,8 +29,10 @@ pub enum Relation {
     Hook,
     /// It moves the data of a volume of the target.
     Data,
-    /// It works on the target.
+    /// It works on the target, or for the installation.
     Server,
+    /// It is the node-agent of the installation.
+    Agent,
     /// It worked on the target, and ended meanwhile.
     EndedServer,
     /// Velero takes it up before the target.
@@ -80,15 +82,16 @@ pub struct Root {
 /// What the walk found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// What stops the target or made it fail; none: nothing points to a failure.
+    /// What stops the target or made it fail, or which parts of the installation are in trouble; none: nothing points to
+    /// a failure.
     pub roots: Vec<Root>,
-    /// The objects that were asked: the target, and all that it depends on as far as they are known.
+    /// The objects that were asked: a target, and all that it or the installation depends on as far as they are known.
     pub checked: BTreeSet<Id>,
     /// What would have to be read to know more.
     pub wants: BTreeSet<Wanted>,
 }
 
-/// Walks from the target.
+/// Walks from a target, or from [`Id::installation`].
 pub fn walk(graph: &Graph<'_>, target: &Id) -> Explanation {
     let view = View::of(graph, target);
     let mut walk = Walk {
@@ -97,7 +100,7 @@ pub fn walk(graph: &Graph<'_>, target: &Id) -> Explanation {
         checked: BTreeSet::new(),
         relation: Relation::Itself,
         has_unread: false,
-        is_by_time: false,
+        is_uncertain: false,
     };
     let mut roots = walk.below(target, None);
     let mut said = BTreeSet::new();
@@ -113,8 +116,8 @@ struct Walk<'a> {
     checked: BTreeSet<Id>,
     relation: Relation,
     has_unread: bool,
-    /// A step on the way rests on time.
-    is_by_time: bool,
+    /// A step on the way rests on time, or on how things usually are.
+    is_uncertain: bool,
 }
 
 impl Walk<'_> {
@@ -138,23 +141,26 @@ impl Walk<'_> {
                 return held.map(|why| self.root(id, String::new(), why, false)).into_iter().collect();
             }
         };
-        self.checked.insert(id.clone());
+        // The installation is no object.
+        if id.kind != Kind::Installation {
+            self.checked.insert(id.clone());
+        }
         let stands = kinds::stands(id, object, self.view.now());
         let report = kinds::report(id, object, &self.view);
-        let (unread_before, relation_before, by_time_before) = (self.has_unread, self.relation, self.is_by_time);
+        let (unread_before, relation_before, uncertain_before) = (self.has_unread, self.relation, self.is_uncertain);
         self.on_the_way.push(Waypoint { id: id.clone(), stands: stands.clone() });
         let mut roots = Vec::new();
         for need in &report.needs {
             if self.on_the_way.len() == 1 {
                 self.relation = need.relation;
             }
-            self.is_by_time = by_time_before || need.is_by_time;
+            self.is_uncertain = uncertain_before || need.is_uncertain;
             match &need.met {
                 Met::See => roots.extend(self.below(&need.to, None)),
                 Met::No(why, reason) => roots.extend(self.below(&need.to, Some((why, reason)))),
             }
         }
-        (self.relation, self.is_by_time) = (relation_before, by_time_before);
+        (self.relation, self.is_uncertain) = (relation_before, uncertain_before);
         self.on_the_way.pop();
         if roots.is_empty() {
             match report.state {
@@ -181,7 +187,7 @@ impl Walk<'_> {
     fn root(&self, id: &Id, stands: String, (words, reason): (&str, &RootReason), is_consequence: bool) -> Root {
         let mut way = self.on_the_way.clone();
         way.push(Waypoint { id: id.clone(), stands });
-        let confidence = match (is_consequence, self.has_unread || self.is_by_time) {
+        let confidence = match (is_consequence, self.has_unread || self.is_uncertain) {
             (true, _) => Confidence::Unknown,
             (false, true) => Confidence::Likely,
             (false, false) => Confidence::Certain,

@@ -63,7 +63,8 @@ pub(crate) enum Command {
     /// List bundles
     #[command(visible_alias = "ls")]
     List(List),
-    /// Explain a Backup or Restore on the spot: cause, way to it, what was looked at; needs neither bundle nor operator
+    /// Explain a Backup, a Restore or Velero itself on the spot: cause, way to it, what was looked at; needs neither
+    /// bundle nor operator
     Explain(Explain),
     /// Show one bundle: phase, cause, findings, what is missing, where it is stored
     Get(Get),
@@ -319,16 +320,17 @@ pub(crate) struct Cat {
 
 #[derive(Args, Debug)]
 pub(crate) struct Explain {
-    /// The Restore to explain
-    #[arg(long, value_name = "NAME", value_parser = object_name, conflicts_with = "backup", required_unless_present = "backup")]
+    /// The Restore to explain; without --restore and --backup: Velero itself, with its locations, node-agent and
+    /// repositories
+    #[arg(long, value_name = "NAME", value_parser = object_name, group = "target")]
     pub restore: Option<String>,
 
     /// The Backup to explain
-    #[arg(long, value_name = "NAME", value_parser = object_name)]
+    #[arg(long, value_name = "NAME", value_parser = object_name, group = "target")]
     pub backup: Option<String>,
 
     /// Explain again every few seconds, until the Backup or Restore has ended
-    #[arg(long)]
+    #[arg(long, requires = "target")]
     pub watch: bool,
 
     /// Do not show the cause that an earlier DebugBundle of it found
@@ -525,6 +527,7 @@ mod tests {
             "download x -o /tmp/ --force --cacert ca.pem",
             "explain --restore r1 --live -o json",
             "explain --backup b1 --watch",
+            "explain -o yaml",
             "cat x summary.md --request-timeout 5s",
             "cat --file b.tar.gz --list",
             "prune --delete --storage-location offsite --installation none",
@@ -548,7 +551,8 @@ mod tests {
             "create --wait-timeout 2h",
             "create --wait --dry-run",
             "create --output json",
-            "explain",
+            "explain --watch",
+            "explain --restore r1 --backup b1",
             "explain --restore r1 --watch -o json",
             "get",
             "get ../x",

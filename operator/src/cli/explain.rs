@@ -1,5 +1,6 @@
-//! `explain`: the cause of a Backup's or Restore's trouble on the screen, read from the live cluster with the user's own
-//! rights. If a DebugBundle about it exists, its cause comes first: Events and pods may be gone by now.
+//! `explain`: the cause of a Backup's or Restore's trouble, or of Velero's own, on the screen, read from the live cluster
+//! with the user's own rights. If a DebugBundle about the Backup or Restore exists, its cause comes first: Events and pods
+//! may be gone by now.
 
 use std::{fmt::Write as _, io::Write, time::Duration};
 
@@ -39,17 +40,19 @@ pub(crate) async fn run(
     client: Client,
     out: &mut impl Write,
 ) -> Result<Exit, CliError> {
-    let (kind, name) = match (&args.restore, &args.backup) {
-        (Some(name), _) => (TargetKind::Restore, name.as_str()),
-        (None, name) => (TargetKind::Backup, name.as_deref().unwrap_or_default()),
+    let of_kind = |kind: TargetKind, name: &str| Id::new(Kind::of(kind.as_str()), namespace, name);
+    let target = match (&args.restore, &args.backup) {
+        (Some(name), _) => of_kind(TargetKind::Restore, name),
+        (None, Some(name)) => of_kind(TargetKind::Backup, name),
+        (None, None) => Id::installation(namespace),
     };
-    let target = Id::new(Kind::of(kind.as_str()), namespace, name);
     let mut shown = (String::new(), String::new());
     loop {
         // A reader keeps the store open; its credential may have changed since the last look.
         let reader = Reader::new(client.clone(), engine::of_user(client.clone(), namespace), namespace);
         let explained = explain(&reader, &target).await.map_err(CliError::failed)?;
         let explained = explained.ok_or_else(|| {
+            let (kind, name) = (target.kind.as_str(), &target.name);
             CliError::new(Exit::NotFound, format!("there is no {kind} {name} in namespace {namespace}"))
                 .hint("Velero's namespace is set with -n")
         })?;
@@ -97,9 +100,14 @@ async fn earlier(client: &Client, namespace: &str, target: &Value) -> Option<Ear
     explained.max_by_key(|(at, _)| at.clone()).map(|(_, found)| found)
 }
 
-/// `Restore r1 is InProgress for 14 min: 3 of 40 items, 0 of 1 volumes`.
+/// `Restore r1 is InProgress for 14 min: 3 of 40 items, 0 of 1 volumes`, or
+/// `Velero in namespace velero: server 1 of 1 ready, no node-agent, 2 locations available, no repository`.
 fn headline(explained: &Explained) -> String {
     let metadata = &explained.target["metadata"];
+    if let Some(parts) = &explained.parts {
+        let namespace = metadata["namespace"].as_str().unwrap_or_default();
+        return shown(&format!("Velero in namespace {namespace}: {}", parts.words()));
+    }
     let kind = explained.target["kind"].as_str().unwrap_or_default();
     let name = metadata["name"].as_str().unwrap_or_default();
     let stands = debugbundle_diagnosis::stands(&explained.target, explained.read_at);
@@ -139,10 +147,10 @@ fn story(explained: &Explained, earlier: Option<&Earlier>, namespace: &str) -> S
         }
         (None, Some(_)) => {}
         (None, None) if !explained.unread.is_empty() => say("No failure was found in what could be read."),
-        (None, None) if explained.has_ended() && explained.phase() != "Completed" => {
+        (None, None) if explained.has_ended() && explained.phase() != Some("Completed") => {
             say("Nothing that was read says why.");
         }
-        (None, None) if explained.has_ended() => say("No failure was found."),
+        (None, None) if explained.has_ended() || explained.parts.is_some() => say("No failure was found."),
         (None, None) => say("No failure was found: it is under way."),
     }
     if let Some(remedy) = &explained.remedy {
@@ -175,17 +183,19 @@ fn story(explained: &Explained, earlier: Option<&Earlier>, namespace: &str) -> S
     if !roots.is_empty() && earlier.is_none() {
         let place = if namespace == "velero" { String::new() } else { format!(" -n {namespace}") };
         let kind = explained.target["kind"].as_str().unwrap_or_default().to_lowercase();
-        let name = explained.target["metadata"]["name"].as_str().unwrap_or_default();
+        let name = explained.target["metadata"]["name"].as_str();
+        let target = name.map(|name| format!(" --{kind} {name}")).unwrap_or_default();
         say("");
-        say(&format!("Keep the evidence: kubectl debugbundle{place} create --{kind} {name}"));
+        say(&format!("Keep the evidence: kubectl debugbundle{place} create{target}"));
     }
     text
 }
 
-/// The way from the target to the cause, an object on each line.
+/// The way from the target, or from a part of the installation, to the cause: an object on each line.
 fn tree(root: &Root) -> Vec<String> {
-    let last = root.way.len().saturating_sub(1);
-    let lines = root.way.iter().enumerate().map(|(depth, point)| {
+    let objects: Vec<_> = root.way.iter().filter(|point| point.id.kind != Kind::Installation).collect();
+    let last = objects.len().saturating_sub(1);
+    let lines = objects.into_iter().enumerate().map(|(depth, point)| {
         let branch = if depth == 0 { String::new() } else { format!("{}└─ ", "   ".repeat(depth - 1)) };
         let stands = if point.stands.is_empty() { String::new() } else { format!(" ({})", point.stands) };
         let words = if depth == last { format!(": {}", root.words) } else { String::new() };
@@ -197,7 +207,7 @@ fn tree(root: &Root) -> Vec<String> {
 /// The explanation for programs.
 fn machine(explained: &Explained, earlier: Option<&Earlier>) -> Value {
     let roots = explained.explanation.roots.iter().map(|root| {
-        let way = root.way.iter().map(|point| {
+        let way = root.way.iter().filter(|point| point.id.kind != Kind::Installation).map(|point| {
             let (kind, namespace, name) = (point.id.kind.as_str(), &point.id.namespace, &point.id.name);
             json!({"kind": kind, "namespace": namespace, "name": name, "stands": point.stands})
         });
@@ -218,6 +228,7 @@ fn machine(explained: &Explained, earlier: Option<&Earlier>) -> Value {
         "remedy": explained.remedy.as_ref().map(|remedy| json!({"sentence": remedy.sentence, "commands": remedy.commands})),
         "earlier": earlier,
         "progress": explained.progress,
+        "parts": explained.parts,
         "lookedAt": explained.checked(),
         "notRead": explained.unread,
     })

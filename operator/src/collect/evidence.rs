@@ -14,10 +14,12 @@ pub(super) async fn evidence_of(collector: &Collector, snapshot: &Snapshot) -> E
     let raw = |target: &Option<TargetObject>| target.as_ref().map(|target| target.raw.clone());
     let (target, backup) = (raw(&snapshot.target.object), raw(&snapshot.target.backup));
     let (failed, ahead) = (snapshot.target.failed.clone(), snapshot.target.queue.ahead.clone());
+    let velero = snapshot.installation.namespace.clone();
     let redactor = Arc::clone(&collector.redactor);
     let mut evidence = on_a_thread(move || {
         let redacted = |mut object: Value| redactor.object(&mut object).then_some(object);
         Evidence {
+            velero,
             target: target.and_then(redacted),
             backup: backup.and_then(redacted),
             failed: failed.into_iter().filter_map(redacted).collect(),

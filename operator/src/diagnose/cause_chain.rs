@@ -1,10 +1,10 @@
 //! The way from the target down to its cause, for the trail, the findings and the first line: `debugbundle_diagnosis`
 //! walks, over the redacted evidence. Pure.
 
-use debugbundle_diagnosis::{Confidence, Graph, Id, Kind, Known, Relation, Root, line, remedy, walk};
+use debugbundle_diagnosis::{Confidence, Graph, Id, Kind, Known, Relation, Root, line, parts, remedy, walk};
 use debugbundle_format::layout;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     Evidence, Finding, FindingKind,
@@ -37,61 +37,74 @@ pub struct CauseStep {
 /// The way from the target to the cause.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CauseChain {
-    /// From the target downwards; empty without a target.
+    /// From the target downwards; without a target, from the part of the installation that is in trouble.
     pub steps: Vec<CauseStep>,
     /// What is wrong at the ends of all ways, the surest first: none of them repeats the target's own words.
     pub findings: Vec<Finding>,
     /// How many of these say why, and not only that something did not happen in time.
     pub sure: usize,
+    /// Without a target: how the parts of the installation stand.
+    pub parts: Option<String>,
 }
 
-/// Asks the target what it waits for, then that object, and so on.
+/// Asks the target what it waits for, then that object, and so on; without a target, the parts of the installation.
 pub fn cause_chain(evidence: &Evidence) -> CauseChain {
-    let Some(target) = &evidence.target else { return CauseChain::default() };
-    let status = &target["status"];
-    let mut why = text(status, "failureReason").to_owned();
-    if why.is_empty() {
-        why = evidence.results.as_ref().and_then(|results| results.errors.texts.first().cloned()).unwrap_or_default();
-    }
-    let mut chain = CauseChain { steps: vec![step(target, text(status, "phase"), why)], ..CauseChain::default() };
-    let graph = graph(target, evidence);
-    let explained = walk(&graph, &Id::of(target));
+    let target = evidence.target.as_ref();
+    let first = target.map(|target| {
+        let mut why = text(&target["status"], "failureReason").to_owned();
+        if why.is_empty() {
+            let results = evidence.results.as_ref();
+            why = results.and_then(|results| results.errors.texts.first().cloned()).unwrap_or_default();
+        }
+        step(target, text(&target["status"], "phase"), why)
+    });
+    let mut chain = CauseChain { steps: first.into_iter().collect(), ..CauseChain::default() };
+    let graph = graph(evidence);
+    let explained = walk(&graph, &target.map_or_else(|| Id::installation(&evidence.velero), Id::of));
+    chain.parts = target.is_none().then(|| parts(&graph).words());
     // The target's own words are findings of their own.
     let roots: Vec<&Root> = explained.roots.iter().filter(|root| root.relation != Relation::Itself).collect();
     if let Some(root) = roots.first() {
         chain.follow(root, &graph, evidence);
     }
-    if chain.steps.len() == 1
+    if target.is_some()
+        && chain.steps.len() == 1
         && let Some(data) = unfinished(evidence)
     {
         chain.then(step(data, text(&data["status"], "phase"), stands(data)));
     }
     chain.sure = roots.iter().filter(|root| root.confidence > Confidence::Unknown).count().min(FINDINGS);
-    chain.findings = roots.into_iter().take(FINDINGS).map(|root| finding(root, target, &graph, evidence)).collect();
+    chain.findings = roots.into_iter().take(FINDINGS).map(|root| finding(root, &graph, evidence)).collect();
     chain
 }
 
 /// What a root says, as a finding about the object that a reader should look at.
-fn finding(root: &Root, target: &Value, graph: &Graph<'_>, evidence: &Evidence) -> Finding {
+fn finding(root: &Root, graph: &Graph<'_>, evidence: &Evidence) -> Finding {
     let (first, last) = (root.way.get(1).or(root.way.last()), root.way.last());
     let object =
         |point: Option<&debugbundle_diagnosis::walk::Waypoint>| point.and_then(|point| graph.object(&point.id));
+    let no_object = no_object(root);
+    let target = evidence.target.as_ref().or_else(|| object(first)).unwrap_or(&no_object);
     let (kind, subject) = match root.relation {
-        Relation::Itself | Relation::Hook => (FindingKind::HookFailed, Some(target)),
+        Relation::Itself | Relation::Hook => (FindingKind::HookFailed, None),
         Relation::Data | Relation::Further => (FindingKind::DataHeldUp, object(first)),
-        Relation::Server => (FindingKind::ServerIdle, Some(target)),
+        Relation::Server => (FindingKind::ServerIdle, None),
+        Relation::Agent => (FindingKind::NodeAgentNotReady, object(first)),
         Relation::EndedServer => (FindingKind::ServerEnded, object(first)),
-        Relation::Ahead => (FindingKind::WaitsBehind, Some(target)),
+        Relation::Ahead => (FindingKind::WaitsBehind, None),
         Relation::Location if object(first).is_some_and(|one| one["spec"]["accessMode"] == "ReadOnly") => {
-            (FindingKind::LocationReadOnly, Some(target))
+            (FindingKind::LocationReadOnly, None)
         }
-        Relation::Backup => (FindingKind::ValidationError, Some(target)),
+        Relation::Backup => (FindingKind::ValidationError, None),
         Relation::Location => (FindingKind::LocationUnavailable, object(first)),
+        Relation::Repository if object(first).is_some_and(|one| one["status"]["phase"] == "Ready") => {
+            (FindingKind::MaintenanceFailed, object(first))
+        }
         Relation::Repository => (FindingKind::RepositoryNotReady, object(first)),
         Relation::Snapshot => (FindingKind::SnapshotFailed, object(first)),
         Relation::Namespace => (FindingKind::NamespaceTerminating, object(first)),
         Relation::Restored => (FindingKind::RestoredNotWell, object(first)),
-        Relation::Incomplete => (FindingKind::VolumeSkipped, Some(target)),
+        Relation::Incomplete => (FindingKind::VolumeSkipped, None),
     };
     let subject = subject.unwrap_or(target);
     let title = line(root);
@@ -113,6 +126,14 @@ fn finding(root: &Root, target: &Value, graph: &Graph<'_>, evidence: &Evidence) 
         Confidence::Unknown => debugbundle_crd::CauseConfidence::Unknown,
     });
     finding
+}
+
+/// Stands for the last object of a way, which does not exist.
+fn no_object(root: &Root) -> Value {
+    let Some(last) = root.way.last() else { return Value::Null };
+    let Id { kind, namespace, name } = &last.id;
+    // Of an installation only the Deployment of the server is missed.
+    json!({"apiVersion": "apps/v1", "kind": kind.as_str(), "metadata": {"namespace": namespace, "name": name}})
 }
 
 /// `Backup b1 is InProgress since 2026-03-01T03:00:00Z`.
@@ -148,21 +169,25 @@ impl CauseChain {
 }
 
 /// What the walk may use. The evidence has the data objects of this target alone.
-pub(super) fn graph<'a>(target: &'a Value, evidence: &'a Evidence) -> Graph<'a> {
-    let velero = text(&target["metadata"], "namespace");
+pub(super) fn graph(evidence: &Evidence) -> Graph<'_> {
+    let target = evidence.target.as_ref();
+    let velero = target.map_or(evidence.velero.as_str(), |target| text(&target["metadata"], "namespace"));
     let mut graph = Graph::new(velero, evidence.read_at);
-    for object in evidence.ahead.iter().chain(&evidence.objects).chain(&evidence.backup).chain([target]) {
+    for object in evidence.ahead.iter().chain(&evidence.objects).chain(&evidence.backup).chain(target) {
         graph.add(object);
     }
     let lists = [
         (Kind::Pod, "", "pods", velero),
         (Kind::Deployment, "apps", "deployments", velero),
         (Kind::DaemonSet, "apps", "daemonsets", velero),
+        (Kind::BackupStorageLocation, "velero.io", "backupstoragelocations", velero),
+        (Kind::BackupRepository, "velero.io", "backuprepositories", velero),
         (Kind::StorageClass, "storage.k8s.io", "storageclasses", ""),
     ];
     for (kind, group, plural, namespace) in lists {
         let list = layout::list(group, plural, Some(namespace).filter(|name| !name.is_empty()));
-        if evidence.lists.contains(list.as_str()) {
+        // An object that did not fit into the evidence is not absent.
+        if evidence.left_out == 0 && evidence.lists.contains(list.as_str()) {
             graph.listed(kind, namespace);
         }
     }
@@ -232,7 +257,6 @@ fn warnings(of: &str, evidence: &Evidence) -> impl Iterator<Item = Proof> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     const STUCK: &str = "Multi-Attach error for volume \"pvc-1\" Volume is already used by pod(s) shop-old";
 
@@ -300,7 +324,8 @@ mod tests {
         let done = vec![pvr("r1-a", &json!({"phase": "Completed"})), event("2026-03-01T10:00:00Z", STUCK)];
         let found = cause_chain(&evidence("Completed", done));
         assert_eq!((found.steps.len(), end(&found)), (1, None));
-        assert_eq!(cause_chain(&Evidence::default()), CauseChain::default());
+        let nothing = cause_chain(&Evidence::default());
+        assert_eq!((nothing.steps.len(), end(&nothing)), (0, None), "what was not read is no cause");
     }
 
     #[test]

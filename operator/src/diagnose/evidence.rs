@@ -16,6 +16,8 @@ const DIAGNOSED: usize = 500;
 /// Redacted facts about one run.
 #[derive(Debug, Default)]
 pub struct Evidence {
+    /// Velero's namespace.
+    pub velero: String,
     /// The target.
     pub target: Option<Value>,
     /// A Restore's Backup.

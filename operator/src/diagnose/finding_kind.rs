@@ -98,6 +98,13 @@ kinds! {
     RepositoryNotReady: "repository-not-ready", Error, Page::At("file-system-backup/#troubleshooting"),
         "fix what the BackupRepository's message names; Velero tries the repository again by itself, then create a new \
          Backup or Restore";
+    /// The newest maintenance of a repository failed.
+    MaintenanceFailed: "maintenance-failed", Error, Page::At("repository-maintenance/"),
+        "fix what the newest entry of the BackupRepository's status.recentMaintenance names; until then the repository only \
+         grows";
+    /// The node-agent of the installation is not ready on all of its nodes.
+    NodeAgentNotReady: "node-agent-not-ready", Error, Page::At("file-system-backup/#troubleshooting"),
+        "look at the named pod of the DaemonSet, or at its Events; on such a node no data of a volume moves";
     /// A VolumeSnapshot of the target is not ready to use.
     SnapshotFailed: "snapshot-failed", Error, Page::At("csi/"),
         "look at the VolumeSnapshot and its VolumeSnapshotContent: the error is the CSI driver's; then create a new Backup";
@@ -114,7 +121,7 @@ kinds! {
     /// A Backup completed without a volume that it should contain.
     VolumeSkipped: "volume-skipped", Error, Page::At("file-system-backup/"),
         "create a new Backup while the named pod runs";
-    /// Velero's server processes no object of the target's kind.
+    /// Velero's server is not ready, or processes no object of the target's kind.
     ServerIdle: "server-idle", Error, Page::Debugging,
         "make sure that Velero's server is ready, and started without the named flag; waiting work then continues by itself";
     /// Velero processes other objects before the target.

@@ -37,23 +37,25 @@ pub const LIMIT: usize = 1000;
 /// The result of the diagnosis.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Diagnosis {
-    /// Why the target ended as it did, in one line; `None` if nothing points to a failure.
+    /// Why the target, or the installation, is as it is, in one line; `None` if nothing points to a failure.
     pub cause: Option<String>,
     /// Most severe first.
     pub findings: Vec<Finding>,
     /// The chain from the target to the cause.
     pub trail: Vec<CauseStep>,
+    /// Without a target: how the parts of the installation stand.
+    pub parts: Option<String>,
 }
 
-/// Examines the target, then its results, then its location. `location` contains the target's files; `None`, as for the
-/// installation, examines all locations.
+/// Examines the target, then its results, then its location; without a target the parts of the installation. `location`
+/// contains the target's files; `None`: it is not known, so all locations are examined.
 pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
     let mut findings = Vec::new();
-    let CauseChain { steps, findings: mut explained, sure } = cause_chain(evidence);
+    let CauseChain { steps, findings: mut explained, sure, parts } = cause_chain(evidence);
     let late = explained.split_off(sure);
     findings.append(&mut explained);
-    let graph = evidence.target.as_ref().map(|target| cause_chain::graph(target, evidence));
-    let remedy = |error: &str| of_error(error, &Id::of(evidence.target.as_ref()?), graph.as_ref()?);
+    let graph = cause_chain::graph(evidence);
+    let remedy = |error: &str| of_error(error, &Id::of(evidence.target.as_ref()?), &graph);
     if let Some(target) = &evidence.target {
         of_target(target, &remedy, &mut findings);
     }
@@ -75,21 +77,20 @@ pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
         }
     }
     of_diagnosed(&evidence.diagnosed, &evidence.diagnosed_in, &object, &mut findings);
-    let locations = evidence.of_kind("BackupStorageLocation");
+    // Without a target, the walk leads to all of them.
+    let locations = evidence.of_kind("BackupStorageLocation").filter(|_| evidence.target.is_some());
     for found in locations.filter(|l| location.is_none() || l["metadata"]["name"].as_str() == location) {
         let is_told =
             |known: &Finding| known.kind == FindingKind::LocationUnavailable && known.object == reference(found);
         if !findings.iter().any(is_told) {
-            // Nothing leads from the target to it.
-            let confidence = if evidence.target.is_some() { CauseConfidence::Likely } else { CauseConfidence::Certain };
-            of_location(found, confidence, evidence.read_at, &mut findings);
+            of_location(found, evidence.read_at, &mut findings);
         }
     }
     failed::failed(&evidence.failed, &mut findings);
     findings.sort_by_key(|f| f.severity);
     findings.truncate(LIMIT);
     let cause = findings.iter().find(|f| f.severity == Severity::Error).map(|f| f.title.clone());
-    Diagnosis { cause, findings, trail: steps }
+    Diagnosis { cause, findings, trail: steps, parts }
 }
 
 impl Diagnosis {
@@ -174,7 +175,8 @@ fn of_diagnosed(lines: &[String], file: &str, object: &str, findings: &mut Vec<F
     }
 }
 
-fn of_location(location: &Value, confidence: CauseConfidence, now: Timestamp, findings: &mut Vec<Finding>) {
+/// A location to which nothing leads from the target.
+fn of_location(location: &Value, now: Timestamp, findings: &mut Vec<Finding>) {
     if location["status"]["phase"].as_str() == Some("Unavailable") {
         let message = location["status"]["message"].as_str().unwrap_or("no message");
         let name = location["metadata"]["name"].as_str().unwrap_or_default();
@@ -185,7 +187,7 @@ fn of_location(location: &Value, confidence: CauseConfidence, now: Timestamp, fi
         let mut graph = Graph::new(&id.namespace, now);
         graph.add(location);
         let finding = finding.with(of_error(message, &id, &graph));
-        findings.push(Finding { confidence: Some(confidence), ..finding });
+        findings.push(Finding { confidence: Some(CauseConfidence::Likely), ..finding });
     }
 }
 
@@ -332,7 +334,8 @@ mod tests {
     fn an_unavailable_location_is_a_cause_and_a_good_run_has_none() {
         let location = json!({ "kind": "BackupStorageLocation", "metadata": { "namespace": "vault-ns", "name": "eu-1" },
             "status": { "phase": "Unavailable", "message": "NoSuchBucket" } });
-        let found = diagnose(&Evidence { objects: vec![location], ..Default::default() }, Some("eu-1"));
+        let evidence = Evidence { objects: vec![location], velero: "vault-ns".to_owned(), ..Default::default() };
+        let found = diagnose(&evidence, None);
         assert_eq!(found.cause.as_deref(), Some("BackupStorageLocation eu-1 is Unavailable: NoSuchBucket"));
         let good = Evidence {
             target: Some(restore(&json!({ "phase": "Completed" }))),

@@ -1,4 +1,4 @@
-//! Explains a Backup or Restore on the live cluster: the walk says what it lacks, and only that is read, until it
+//! Explains a Backup, a Restore or the installation on the live cluster: the walk says what it lacks, and only that is read, until it
 //! lacks nothing. A bundle and the operator are not needed.
 //!
 //! ```text
@@ -16,10 +16,12 @@ mod reader;
 use std::collections::{BTreeMap, BTreeSet};
 
 use answers::Answers;
-use debugbundle_diagnosis::{Confidence, Explanation, Id, Kind, Remedy, Wanted, has_ended, remedy, walk};
+use debugbundle_diagnosis::{
+    Confidence, Explanation, Id, InstallationParts, Kind, Remedy, Wanted, has_ended, parts, remedy, walk,
+};
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use progress::TargetProgress;
 pub use reader::Reader;
@@ -36,10 +38,12 @@ pub struct Explained {
     pub explanation: Explanation,
     /// What a person can do about the first cause, if that is known.
     pub remedy: Option<Remedy>,
-    /// The target.
+    /// The target; of the installation an object of its own kind, without content.
     pub target: Value,
-    /// How far it has come.
+    /// How far the target has come.
     pub progress: TargetProgress,
+    /// How the parts of the installation stand; `None` if it was not asked.
+    pub parts: Option<InstallationParts>,
     /// What could not be read, and why: a sentence each.
     pub unread: Vec<String>,
     /// When it was read.
@@ -47,9 +51,10 @@ pub struct Explained {
 }
 
 impl Explained {
-    /// Its phase; New is often left out.
-    pub fn phase(&self) -> &str {
-        self.target["status"]["phase"].as_str().filter(|phase| !phase.is_empty()).unwrap_or("New")
+    /// Its phase; New is often left out. The installation has none.
+    pub fn phase(&self) -> Option<&str> {
+        let phase = self.target["status"]["phase"].as_str().filter(|phase| !phase.is_empty());
+        phase.or_else(|| self.parts.is_none().then_some("New"))
     }
 
     /// Whether Velero has ended its work on it.
@@ -67,7 +72,8 @@ impl Explained {
     }
 }
 
-/// Walks and reads until nothing is lacking, or a limit is reached. `None`: the target does not exist.
+/// Walks from a target or from [`Id::installation`], and reads until nothing is lacking, or a limit is reached. `None`:
+/// the target does not exist.
 ///
 /// # Errors
 /// The target itself cannot be read: the sentence says why.
@@ -102,7 +108,13 @@ pub async fn explain(reader: &Reader, target: &Id) -> Result<Option<Explained>, 
             return Err(why);
         }
     }
-    let Some(object) = answers.object(target).cloned() else { return Ok(None) };
+    let is_installation = target.kind == Kind::Installation;
+    let object = if is_installation {
+        json!({"kind": target.kind.as_str(), "metadata": {"namespace": target.namespace}})
+    } else {
+        let Some(object) = answers.object(target).cloned() else { return Ok(None) };
+        object
+    };
     let mut explanation = walk(&answers.graph(), target);
     let is_bounded = explanation.wants.iter().any(|want| !asked.contains(want)) || answers.is_full();
     let mut unread = answers.unread();
@@ -117,5 +129,6 @@ pub async fn explain(reader: &Reader, target: &Id) -> Result<Option<Explained>, 
     }
     let remedy = explanation.roots.first().and_then(|root| remedy(root, &answers.graph()));
     let progress = TargetProgress::of(&object, answers.of_kinds(&Kind::DATA));
-    Ok(Some(Explained { explanation, remedy, target: object, progress, unread, read_at: answers.read_at() }))
+    let parts = is_installation.then(|| parts(&answers.graph()));
+    Ok(Some(Explained { explanation, remedy, target: object, progress, parts, unread, read_at: answers.read_at() }))
 }

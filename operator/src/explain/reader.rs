@@ -333,6 +333,6 @@ fn served(kind: &Kind) -> Option<(&'static str, &'static str, &'static str)> {
         Kind::VolumeAttachment => ("storage.k8s.io", "v1", "volumeattachments"),
         Kind::VolumeSnapshot => ("snapshot.storage.k8s.io", "v1", "volumesnapshots"),
         Kind::VolumeSnapshotContent => ("snapshot.storage.k8s.io", "v1", "volumesnapshotcontents"),
-        Kind::Other(_) => return None,
+        Kind::Installation | Kind::Other(_) => return None,
     })
 }

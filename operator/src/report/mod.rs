@@ -66,7 +66,11 @@ fn headline(facts: &Facts<'_>) -> String {
         facts.diagnosis.findings.iter().any(|finding| finding.kind == diagnose::FindingKind::ResultsUnreadable)
             || facts.missing.iter().any(|missing| missing.path.ends_with("/results.json"));
     match facts.phase {
-        None | Some("Completed") => "No failure was found.".to_owned(),
+        None => match &facts.diagnosis.parts {
+            Some(parts) => format!("No failure was found: {parts}."),
+            None => "No failure was found.".to_owned(),
+        },
+        Some("Completed") => "No failure was found.".to_owned(),
         Some("") => format!("Velero has not started {subject} yet."),
         Some(phase @ ("Failed" | "PartiallyFailed")) if unreadable => {
             format!("{subject} is {phase}; Velero's results are missing or damaged.")

@@ -114,6 +114,76 @@ async fn issue_34_the_cause_of_an_earlier_bundle_is_shown_when_its_objects_are_g
 }
 
 #[tokio::test]
+async fn issue_34_without_a_target_explain_names_the_part_of_velero_that_is_in_trouble() {
+    with_namespace("cli-explain-part", |context| async move {
+        let loaded = scene("installation-node-agent-not-ready").load(&context).await;
+        let user = User::of(&context);
+        let ran = user.line("explain").await;
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:?}");
+        let text = loaded.plain(&ran.out);
+        let beginning = "Velero in namespace velero: server 1 of 1 ready, node-agent 2 of 3 ready, 1 location available, \
+                         no repository\n\nCause (certain):\n  DaemonSet node-agent is ready on 2 of 3 nodes: pod \
+                         velero/node-agent-c5x2m (Running): container node-agent is in CrashLoopBackOff: ended with exit \
+                         code 1: ";
+        assert!(text.starts_with(beginning), "{text}");
+        for line in [
+            "\n  DaemonSet velero/node-agent (ready on 2 of 3 nodes)\n  └─ Pod velero/node-agent-c5x2m (Running): container ",
+            "\nLooked at: BackupStorageLocation 1, DaemonSet 1, Deployment 1, Node 1, Pod 1\n",
+            " create\n",
+        ] {
+            assert!(text.contains(line), "{line:?} in {text}");
+        }
+        let machine = user.line("explain -o json").await;
+        let machine: Value = serde_json::from_str(&machine.out).expect("JSON");
+        assert_eq!((&machine["kind"], &machine["phase"]), (&json!("Installation"), &Value::Null), "{machine}");
+        let parts = json!({"server": [1, 1], "nodeAgent": [2, 3], "locations": [1, 1], "repositories": [0, 0], "waiting": null});
+        assert_eq!(machine["parts"], parts, "{machine}");
+        let kinds: Vec<_> =
+            machine["causes"][0]["way"].as_array().unwrap().iter().map(|step| step["kind"].clone()).collect();
+        assert_eq!(kinds, ["DaemonSet", "Pod"], "{machine}");
+        let watched = user.line("explain --watch").await;
+        assert!(watched.code == 2 && watched.err.contains("--restore"), "{watched:?}");
+
+        let account = context.stand.service_account(&context.namespace, "stranger").await;
+        let ran = User::with(&context, "stranger", &account.kubeconfig).line("explain").await;
+        let beginning = "server not read, node-agent not read, locations not read, repositories not read\n\n\
+                         No failure was found in what could be read.\n";
+        assert!(ran.code == 0 && ran.out.contains(beginning), "{ran:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn issue_34_what_waits_for_a_server_that_is_not_ready_is_counted() {
+    with_namespace("cli-explain-waits", |context| async move {
+        let loaded = scene("installation-server-crash-loop").load(&context).await;
+        let ran = User::of(&context).line("explain").await;
+        let text = loaded.plain(&ran.out);
+        let beginning = "Velero in namespace velero: server 0 of 1 ready, node-agent 1 of 1 ready, 1 location available, no \
+                         repository, 2 Backups and 1 Restore wait\n\nCause (certain):\n  no pod of Velero's server is ready: \
+                         pod velero/velero-7c9 (Running): ";
+        assert!(text.starts_with(beginning), "{text}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn issue_34_of_a_well_installation_explain_and_a_bundle_say_what_was_counted() {
+    with_namespace("cli-explain-well", |context| async move {
+        let loaded = scene("well-installation").load(&context).await;
+        let parts = "server 1 of 1 ready, node-agent 2 of 3 ready, 2 locations available, 2 repositories ready";
+        let ran = User::of(&context).line("explain").await;
+        let beginning = format!("Velero in namespace velero: {parts}\n\nNo failure was found.\n\nLooked at: ");
+        assert!(loaded.plain(&ran.out).starts_with(&beginning), "{ran:?}");
+        let _operator = Operator::of(&context).ready().await;
+        let (_, bundle) = context.bundle("all", json!({"storageLocation": "default"})).await;
+        let summary = bundle.file("summary.md");
+        assert_eq!(summary.lines().next(), Some(format!("No failure was found: {parts}.").as_str()), "{summary}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn issue_34_watching_shows_progress_and_ends_with_the_restore() {
     with_namespace("cli-explain-watch", |context| async move {
         scene("well-restore-under-way").load(&context).await;

@@ -29,13 +29,22 @@ pub(super) fn trouble(
             let words = format!("container {name} is in {reason}: {}", end.words);
             return Some((words, because(end.what(Mishap::Restarted), &end.text)));
         }
-        let message = Some(text(&waiting["message"]).trim()).filter(|message| !message.is_empty()).or(warned);
+        let message = unrepeated(text(&waiting["message"]).trim());
+        let message = Some(message).filter(|message| !message.is_empty()).or(warned);
         let words = message.map_or(String::new(), |message| format!(": {message}"));
         let what = if is_of_image(reason) { Mishap::Image } else { Mishap::NotStarted };
         return Some((format!("container {name} is in {reason}{words}"), because(what, message.unwrap_or_default())));
     }
     let end = ended(&status["state"]["terminated"], name, pod, || said(false))?;
     Some((format!("container {name} {}", end.words), because(end.what(Mishap::Ended), &end.text)))
+}
+
+/// The kubelet's words about an image, without the first ones if the others name the image again:
+/// `Back-off pulling image "web:4": ErrImagePull: docker.io/web:4: not found`.
+fn unrepeated(message: &str) -> &str {
+    let parts = message.split_once("\": ErrImagePull: ");
+    let why = parts.filter(|(before, why)| before.rsplit('"').next().is_some_and(|image| why.contains(image)));
+    why.map_or(message, |(_, why)| why)
 }
 
 /// Reasons of the kubelet and of container runtimes for an image that they cannot get or use.

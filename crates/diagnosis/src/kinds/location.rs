@@ -20,6 +20,14 @@ pub(super) fn report(id: &Id, location: &Value) -> Report {
     Report::of(State::says(words, RootReason::Said(why.to_owned())))
 }
 
+/// All locations, for an installation: first the default one. `is_checked`: Velero's server, which looks at them, runs.
+pub(super) fn of_installation(is_checked: bool, view: &View<'_>) -> Vec<Need> {
+    let mut all: Vec<&Value> = view.list(Kind::BackupStorageLocation, view.velero()).collect();
+    all.sort_by_key(|location| location["spec"]["default"] != true);
+    let needs = all.into_iter().map(|location| Need::see(Id::of(location)).by(Relation::Location));
+    needs.map(|need| Need { is_uncertain: !is_checked, ..need }).collect()
+}
+
 /// The location of a Backup that Velero has not begun, if it is read-only.
 pub(super) fn read_only(target: &Value, view: &View<'_>) -> Option<Need> {
     let location = of_backup(target, view).filter(|_| target["kind"] == "Backup")?;

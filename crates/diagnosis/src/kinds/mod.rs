@@ -5,6 +5,7 @@ mod claim;
 mod container;
 mod data;
 mod general;
+mod installation;
 mod location;
 mod namespace;
 mod node;
@@ -24,6 +25,7 @@ use crate::hook::FailedHook;
 use crate::reason::RootReason;
 use crate::walk::Relation;
 
+pub use installation::{InstallationParts, parts};
 pub use target::has_ended;
 pub(crate) use {
     container::{limit, spec},
@@ -59,8 +61,8 @@ pub(crate) struct Need {
     pub(crate) met: Met,
     /// Of the target: how it depends on it.
     pub(crate) relation: Relation,
-    /// No name leads to it, only a time.
-    pub(crate) is_by_time: bool,
+    /// No name leads to it, only a time or how things usually are.
+    pub(crate) is_uncertain: bool,
 }
 
 /// Whether it has that.
@@ -74,7 +76,7 @@ pub(crate) enum Met {
 
 impl Need {
     pub(crate) fn see(to: Id) -> Self {
-        Self { to, met: Met::See, relation: Relation::Further, is_by_time: false }
+        Self { to, met: Met::See, relation: Relation::Further, is_uncertain: false }
     }
 
     pub(crate) fn no(to: Id, why: String, reason: RootReason) -> Self {
@@ -106,12 +108,14 @@ impl Report {
 /// Asks an object.
 pub(crate) fn report(id: &Id, object: &Value, view: &View<'_>) -> Report {
     match id.kind {
+        Kind::Installation => installation::report(view),
         Kind::Backup | Kind::Restore => target::report(id, object, view),
         Kind::PodVolumeRestore | Kind::DataDownload | Kind::PodVolumeBackup | Kind::DataUpload => {
             data::report(id, object, view)
         }
         Kind::Pod => pod::report(id, object, view),
         Kind::Deployment => server::report(id, object, view),
+        Kind::DaemonSet => agent::report(id, object, view),
         Kind::BackupStorageLocation => location::report(id, object),
         Kind::BackupRepository => repository::report(id, object),
         Kind::VolumeSnapshot | Kind::VolumeSnapshotContent => snapshot::report(id, object),
@@ -122,13 +126,25 @@ pub(crate) fn report(id: &Id, object: &Value, view: &View<'_>) -> Report {
     }
 }
 
-/// How an object stands, in a few words: `Init:0/1 for 14 min`, `New for 40 min`, or the phase of data that has ended
-/// badly. Empty for other kinds.
+/// How an object stands, in a few words: `Init:0/1 for 14 min`, `New for 40 min`, the phase of data that has ended
+/// badly, or `ready on 2 of 3 nodes`. Empty for other kinds.
 pub(crate) fn stands(id: &Id, object: &Value, now: Timestamp) -> String {
     match id.kind {
         Kind::Backup | Kind::Restore => target::stands(object, now),
         Kind::Pod => pod::stands(object, now),
         Kind::PodVolumeRestore | Kind::DataDownload | Kind::PodVolumeBackup | Kind::DataUpload => data::stands(object),
+        Kind::DaemonSet => agent::stands(object),
         _ => String::new(),
     }
+}
+
+/// The pods that the selector of a Deployment or DaemonSet in Velero's namespace takes.
+fn pods_of<'a>(workload: &Value, view: &View<'a>) -> impl Iterator<Item = &'a Value> + use<'a> {
+    let selector = workload["spec"]["selector"]["matchLabels"].clone();
+    view.list(Kind::Pod, view.velero()).filter(move |pod| {
+        let labels = &pod["metadata"]["labels"];
+        selector.as_object().is_some_and(|wanted| {
+            !wanted.is_empty() && wanted.iter().all(|(label, value)| labels[label.as_str()] == *value)
+        })
+    })
 }

@@ -1,6 +1,6 @@
 //! A pod waits for the scheduler, its claims, its volumes and its node; otherwise its containers say what is wrong.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::{Need, Report, State, container};
@@ -38,6 +38,20 @@ pub(super) fn report(id: &Id, pod: &Value, view: &View<'_>) -> Report {
         needs.push(Need::see(Id::of_cluster(Kind::Node, node)));
     }
     Report::needing(state, needs)
+}
+
+/// A pod that began so shortly ago may still start as it should: Velero's server needs seconds, and an image minutes.
+const PATIENCE: SignedDuration = SignedDuration::from_mins(5);
+
+/// Whether the pod began a short time ago. What it says about a start that fails counts nevertheless.
+pub(super) fn is_starting(pod: &Value, view: &View<'_>) -> bool {
+    let began = [&pod["status"]["startTime"], &pod["metadata"]["creationTimestamp"]].into_iter().find_map(time);
+    is_recent(began, view)
+}
+
+/// Whether this time is known and as recent as the start of a pod that may still succeed.
+pub(super) fn is_recent(since: Option<Timestamp>, view: &View<'_>) -> bool {
+    since.is_some_and(|since| view.now().duration_since(since) <= PATIENCE)
 }
 
 /// Its init container waits for the data of its volumes, as it should.

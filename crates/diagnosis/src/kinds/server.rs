@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Need, Report, State, container};
+use super::{Need, Report, State, container, pod, pods_of};
 use crate::graph::{Id, Kind, View, condition, items, text, time};
 use crate::reason::RootReason;
 use crate::walk::Relation;
@@ -31,7 +31,7 @@ pub(super) fn report(id: &Id, deployment: &Value, view: &View<'_>) -> Report {
     if let Some((words, flag)) = told.into_iter().find_map(|one| said_by(&arguments(one), &view.target().kind)) {
         return Report::of(State::says(words, RootReason::Flag(flag)));
     }
-    let pods: Vec<&Value> = pods(deployment, view).collect();
+    let pods: Vec<&Value> = pods_of(deployment, view).collect();
     if pods.iter().any(|pod| lacks(pod, server).is_none()) {
         return Report::of(State::Well);
     }
@@ -40,6 +40,14 @@ pub(super) fn report(id: &Id, deployment: &Value, view: &View<'_>) -> Report {
     }
     let replicas = deployment["spec"]["replicas"].as_i64().unwrap_or(1);
     let refused = condition(deployment, "ReplicaFailure").filter(|condition| condition["status"] == "True");
+    let since_unavailable = condition(deployment, "Available").filter(|one| one["status"] == "False");
+    let since_unavailable = since_unavailable.and_then(|one| time(&one["lastTransitionTime"]));
+    let is_rolled_out = pods.is_empty() && replicas > 0 && refused.is_none() && pod::is_recent(since_unavailable, view);
+    let are_starting = !pods.is_empty() && pods.iter().all(|pod| pod::is_starting(pod, view));
+    let needs = pods.iter().map(|pod| Need::see(Id::of(pod))).collect();
+    if is_rolled_out || are_starting {
+        return Report::needing(State::Well, needs);
+    }
     let (words, reason) = match (pods.first().and_then(|pod| lacks(pod, server)), refused) {
         (Some(lacks), _) => (format!("no pod of Velero's server is ready: {lacks}"), RootReason::Shown),
         (None, _) if replicas == 0 => {
@@ -51,28 +59,27 @@ pub(super) fn report(id: &Id, deployment: &Value, view: &View<'_>) -> Report {
         }
         (None, None) => (format!("{} of Velero's server has no pod", short(id)), RootReason::Shown),
     };
-    Report::needing(State::says(words, reason), pods.into_iter().map(|pod| Need::see(Id::of(pod))).collect())
+    Report::needing(State::says(words, reason), needs)
+}
+
+/// How many pods of the server are ready, of how many that its Deployments want.
+pub(super) fn ready(view: &View<'_>) -> [usize; 2] {
+    servers(view).fold([0, 0], |[ready, all], deployment| {
+        let server = container_of(&deployment["spec"]["template"]["spec"]);
+        let here = pods_of(deployment, view).filter(|pod| lacks(pod, server).is_none()).count();
+        let wanted = deployment["spec"]["replicas"].as_u64().unwrap_or(1);
+        [ready + here, all + usize::try_from(wanted).unwrap_or(usize::MAX).max(here)]
+    })
 }
 
 /// The Deployment of the server that has this pod; without one, the first.
 pub(crate) fn of_pod(pod: Option<&Id>, view: &View<'_>) -> Option<Id> {
-    let has_it = |server: &&Value| pod.is_none_or(|pod| pods(server, view).any(|one| Id::of(one) == *pod));
+    let has_it = |server: &&Value| pod.is_none_or(|pod| pods_of(server, view).any(|one| Id::of(one) == *pod));
     servers(view).find(has_it).map(Id::of)
 }
 
 fn short(id: &Id) -> String {
     format!("Deployment {}", id.name)
-}
-
-/// The pods that the Deployment's selector takes.
-fn pods<'a>(deployment: &Value, view: &View<'a>) -> impl Iterator<Item = &'a Value> + use<'a> {
-    let selector = deployment["spec"]["selector"]["matchLabels"].clone();
-    view.list(Kind::Pod, view.velero()).filter(move |pod| {
-        let labels = &pod["metadata"]["labels"];
-        selector.as_object().is_some_and(|wanted| {
-            !wanted.is_empty() && wanted.iter().all(|(label, value)| labels[label.as_str()] == *value)
-        })
-    })
 }
 
 /// What is not ready in a server's pod; `None` if Velero works in it, even if containers beside it do not.
@@ -97,13 +104,13 @@ pub(super) fn ended(target: &Value, view: &View<'_>) -> Vec<Need> {
     if !text(&status["failureReason"]).contains("during the server starting") {
         return Vec::new();
     }
-    let pods = servers(view).flat_map(|deployment| pods(deployment, view));
+    let pods = servers(view).flat_map(|deployment| pods_of(deployment, view));
     let needs = pods.filter_map(|pod| {
         let id = Id::of(pod);
         if pod["status"]["phase"] == "Failed" {
             // The status does not say when the pod failed; it may have failed earlier.
             let is_older = time(&pod["status"]["startTime"]).is_none_or(|started| started <= over);
-            return is_older.then(|| Need { is_by_time: true, ..Need::see(id) });
+            return is_older.then(|| Need { is_uncertain: true, ..Need::see(id) });
         }
         let statuses = items(&pod["status"]["containerStatuses"]);
         let mut ends = statuses.iter().filter_map(|one| container::ended_before(one, (&id, pod), view));
@@ -139,7 +146,9 @@ fn runs_server(container: &Value) -> bool {
 fn said_by(args: &[&str], kind: &Kind) -> Option<(String, &'static str)> {
     let own: &[&str] = match kind {
         Kind::Backup => &["backup", "backup-queue"],
-        _ => &["restore"],
+        Kind::Restore => &["restore"],
+        // What the server was started without is no trouble of its own.
+        _ => return None,
     };
     let kind_name = kind.as_str();
     let next = args.iter().skip(1).copied().chain([""]);

@@ -102,6 +102,9 @@ impl<'a> Case<'a> {
                 Kind::Node => self.node(),
                 Kind::Namespace => self.namespace(),
                 Kind::Deployment => self.server(),
+                Kind::Pod => {
+                    Advice::new(format!("see in the Events of {} why it is not ready", self.pod()), [self.read()])
+                }
                 _ => None,
             },
         }
@@ -141,6 +144,7 @@ impl<'a> Case<'a> {
             Kind::PersistentVolumeClaim => "describe pvc",
             Kind::VolumeAttachment => "describe volumeattachment",
             Kind::Deployment => "describe deployment",
+            Kind::DaemonSet => "describe daemonset",
             Kind::Namespace => "get namespace",
             Kind::Node => "describe node",
             _ => "describe pod",
@@ -200,6 +204,7 @@ impl<'a> Case<'a> {
                 Advice::new(format!("correct what the newest Event of {last} names{class}"), [self.read()])
             }
             Kind::Pod => Advice::new(format!("correct what the newest Event of {} names", self.pod()), [self.read()]),
+            Kind::DaemonSet => Advice::new(format!("correct what the newest Event of {last} names"), [self.read()]),
             _ => None,
         }
     }
@@ -238,6 +243,13 @@ impl<'a> Case<'a> {
             Kind::PersistentVolumeClaim => Advice::new(
                 format!("create {last}, which spec.volumes of pod {}/{} names", before.namespace, before.name),
                 [Kubectl::within(&last.namespace).ours("get pvc"), before_it.read()],
+            ),
+            Kind::Deployment => Advice::new(
+                format!(
+                    "install Velero into namespace {}, or name the namespace that it is in: nothing of its server is there",
+                    self.velero()
+                ),
+                [Kubectl::of_cluster().ours("get deployments --all-namespaces -l component=velero")],
             ),
             Kind::Node => Advice::new(
                 format!(

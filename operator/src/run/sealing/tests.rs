@@ -121,6 +121,7 @@ fn sec_x52_what_quotes_a_hit_is_forgotten_and_the_rest_is_told() {
             finding(FindingKind::DataHeldUp, "it failed for good", "a line"),
         ],
         trail: vec![step(CUT, "a/other"), step("it waits", "a/log"), step("it ended", "a/other")],
+        parts: None,
     };
     assert_eq!(sealing.detector.alarm(CUT), None, "the check itself does not refuse the quotation");
 
@@ -161,6 +162,7 @@ fn sec_x46_x52_tokens_side_by_side_cost_nothing_however_many_there_are() {
             cause: Some(text.clone()),
             findings: vec![finding(FindingKind::ResultsError, &text, &text)],
             trail: Vec::new(),
+            parts: None,
         };
         let packed = sealing.seal(found(entries, diagnosis), &[]).expect("sealed");
         assert_eq!((packed.missing, packed.cause.as_deref()), (0, Some(text.as_str())));
@@ -205,6 +207,7 @@ fn sec_x52_shapes_in_lines_cost_these_lines_however_many_there_are_and_cause_and
             cause: Some(text.clone()),
             findings: vec![finding(FindingKind::ResultsError, &text, &text)],
             trail: vec![step(&text, "velero/restores/r1/results.json")],
+            parts: None,
         };
         let packed = sealing.seal(found(entries, diagnosis), &[]).expect("sealed");
         let files = unpacked(&packed);
@@ -307,7 +310,7 @@ fn sec_x52_a_key_torn_over_two_texts_costs_a_row_wherever_they_meet() {
         let path = BundlePath::new(["namespaces", "shop", "core", "events.yaml"]);
         let entries = vec![sealing.write(path, body.as_bytes()).expect("room")];
         let cause = findings.first().map(|finding| finding.title.clone());
-        let mut all = found(entries, Diagnosis { cause: cause.clone(), findings, trail: Vec::new() });
+        let mut all = found(entries, Diagnosis { cause: cause.clone(), findings, trail: Vec::new(), parts: None });
         all.collected.evidence.objects = texts
             .iter()
             .enumerate()
@@ -389,6 +392,7 @@ fn sec_x52_the_last_resort_is_a_bundle_without_a_word_of_others() {
         cause: Some("the disk is full".to_owned()),
         findings: vec![finding(FindingKind::FailureReason, "the disk is full", "a line")],
         trail: Vec::new(),
+        parts: None,
     };
     let packed = sealing.seal(found(Vec::new(), diagnosis()), &[]).expect("a bundle");
     let files = unpacked(&packed);
@@ -413,6 +417,7 @@ fn sec_x52_a_known_secret_that_cannot_be_removed_ends_the_run_and_cause_and_find
         cause: Some("the disk is full".to_owned()),
         findings: vec![finding(FindingKind::FailureReason, "the disk is full", "a line")],
         trail: Vec::new(),
+        parts: None,
     };
     let ended = sealing.seal(found(Vec::new(), diagnosis), &[]).expect_err("no bundle");
     let Fault::Terminal { reason, message, .. } = &ended.fault else { panic!("{ended:?}") };
@@ -471,7 +476,7 @@ proptest! {
             finding(FindingKind::ValidationError, &texts[2], &texts[3]),
         ];
         let trail = vec![step(&texts[4], "a"), step(&texts[5], "b")];
-        let mut all = found(entries, Diagnosis { cause: Some(texts[0].clone()), findings, trail });
+        let mut all = found(entries, Diagnosis { cause: Some(texts[0].clone()), findings, trail, parts: None });
         all.collected.empty = texts.clone();
         all.collected.evidence.objects = texts.iter().map(|text| serde_json::json!({"kind": "Event", "message": text,
             "lastTimestamp": "2026-01-01T00:00:00Z", "involvedObject": {"kind": "Pod", "name": text}})).collect();
@@ -561,6 +566,7 @@ fn with_rule(rule: &str) -> BTreeMap<String, String> {
         cause: Some(format!("Restore r1 is Failed: {quoted}")),
         findings: vec![finding(FindingKind::FailureReason, &format!("Restore r1 is Failed: {quoted}"), &quoted)],
         trail: Vec::new(),
+        parts: None,
     };
     let mut found = found(vec![entry], diagnosis);
     found.log = b"reading orchid-shop\n".to_vec();
