@@ -8,34 +8,25 @@ use std::{
 };
 
 use debugbundle_crd::{DebugBundle, DebugBundlePolicy, TARGET_NAME_LABEL};
-use futures::{Stream, StreamExt as _, stream};
-use harness::{
-    Context, Operator,
-    load::Load,
-    moved_ago, until,
-    velero_objects::{
-        VeleroObject, backup, data_download, data_upload, pod_volume_backup, pod_volume_restore, restore,
-    },
-};
-use jiff::{SignedDuration, Timestamp};
+use futures::StreamExt as _;
+use harness::{Context, Operator, load::Load, until, velero_objects::restore};
+use jiff::Timestamp;
 use kube::{
     ResourceExt as _,
-    api::{DynamicObject, PartialObjectMeta},
+    api::PartialObjectMeta,
     runtime::watcher::{self, Event, watcher},
 };
 use serde_json::{Value, json};
 
-use super::{flood::until_all_ended, mib, quiet::quiet, seconds, usage};
+use super::{
+    flood::until_all_ended,
+    large_installation::{LargeInstallation, created},
+    mib,
+    quiet::quiet,
+    seconds, usage,
+};
 
-const BACKUPS: usize = 5000;
-const RESTORES: usize = 2000;
-/// Number of objects of each of the four data movers' kinds.
-const DATA: usize = 5000;
-/// The first Backups and Restores, and their data, are unfinished; all others ended before the operator's first start.
-const UNFINISHED: usize = 3;
-/// Unfinished targets have not moved for this long: the operator looks below them once in a minute, but they are not
-/// stuck.
-const UNMOVED: SignedDuration = SignedDuration::from_mins(20);
+const INSTALLATION: LargeInstallation = LargeInstallation { backups: 5000, restores: 2000, data: 5000, unfinished: 3 };
 /// DebugBundles before the quiet time, about one Backup or Restore each.
 const BUNDLES: usize = 60;
 /// The logs that each of these bundles contains.
@@ -45,8 +36,6 @@ const FAILURES: usize = 100;
 const PAUSE: Duration = Duration::from_millis(100);
 /// Time limit for their DebugBundles.
 const LIMIT: Duration = Duration::from_mins(2);
-/// Parallel requests while creating objects.
-const AT_ONCE: usize = 16;
 
 /// The most memory after the quiet time.
 const MEMORY: u64 = 48 << 20;
@@ -57,13 +46,10 @@ const P99: Duration = Duration::from_secs(2);
 
 /// Prints the cost of an operator that runs as shipped. Returns a sentence for each figure beyond its limit.
 pub(super) async fn idle(context: &Arc<Context>, time: Duration) -> Vec<String> {
-    println!(
-        "\n{BACKUPS} Backups, {RESTORES} Restores, {} objects of data movers; {UNFINISHED} Backups and {UNFINISHED} \
-         Restores are unfinished\n",
-        4 * DATA
-    );
+    println!("\n{INSTALLATION}\n");
     let began = Instant::now();
-    installation(context).await;
+    LOGS.put(context).await;
+    INSTALLATION.put(context).await;
     println!("{:<26} {:>8} s", "all are created", seconds(began.elapsed()));
     let account = context.shipped_account().await;
     let operator = Operator::of(context).named("idle").automatic().ready().await;
@@ -100,63 +86,6 @@ pub(super) async fn idle(context: &Arc<Context>, time: Duration) -> Vec<String> 
         (p99 > P99, format!("the p99 from a failure to its DebugBundle was {p99:.1?}, more than {P99:?}")),
     ];
     limits.into_iter().filter_map(|(beyond, why)| beyond.then_some(why)).collect()
-}
-
-/// Puts Velero's objects into the namespace.
-async fn installation(context: &Arc<Context>) {
-    LOGS.put(context).await;
-    let owners = |count, of: fn(&str) -> VeleroObject, kind: &'static str| {
-        let owners = (0..count).map(move |index| target(of(&format!("{kind}-{index:05}")), index));
-        created(context, owners).collect::<Vec<DynamicObject>>()
-    };
-    let backups = owners(BACKUPS, backup, "backup").await;
-    let restores = owners(RESTORES, restore, "restore").await;
-    let data = (0..DATA).flat_map(|index| {
-        let (backup, restore) = (&backups[index % BACKUPS], &restores[index % RESTORES]);
-        let name = |owner: &DynamicObject| format!("{}-{index:05}", owner.name_any());
-        [
-            (pod_volume_backup(&name(backup)), backup),
-            (data_upload(&name(backup)), backup),
-            (pod_volume_restore(&name(restore)), restore),
-            (data_download(&name(restore)), restore),
-        ]
-    });
-    let data = data.map(|(data, owner)| {
-        let progress = json!({"bytesDone": 1_048_576, "totalBytes": 1_048_576});
-        data.of(owner).phase(phase(owner)).started(Timestamp::now()).status("progress", progress)
-    });
-    created(context, data).for_each(|_| async {}).await;
-    for owner in backups[..UNFINISHED].iter().chain(&restores[..UNFINISHED]) {
-        let kind = owner.types.as_ref().map_or("", |types| types.kind.as_str());
-        moved_ago(context, kind, &owner.name_any(), UNMOVED).await;
-    }
-}
-
-/// A Backup or Restore as Velero leaves it: the first ones unfinished, the others ended, each tenth of them badly.
-fn target(object: VeleroObject, index: usize) -> VeleroObject {
-    let now = Timestamp::now();
-    let object = object
-        .annotated("velero.io/resource-timeout", "10m0s")
-        .started(now)
-        .status("warnings", 2)
-        .status("progress", json!({"totalItems": 240, "itemsBackedUp": 240, "itemsRestored": 240}));
-    let object = object.of_namespaces((0..8).map(|team| format!("team-{team}")));
-    if index < UNFINISHED {
-        return object.in_progress();
-    }
-    // The end is after the creation: otherwise the object counts as another cluster's.
-    let object = object.ended(now + Duration::from_secs(2));
-    if index.is_multiple_of(10) { object.partially_failed().status("errors", 3) } else { object.completed() }
-}
-
-/// The phase of the data of a Backup or Restore.
-fn phase(owner: &DynamicObject) -> &'static str {
-    if owner.data["status"]["phase"] == "InProgress" { "InProgress" } else { "Completed" }
-}
-
-/// Creates objects, many at once, in this order.
-fn created(context: &Arc<Context>, objects: impl Iterator<Item = VeleroObject>) -> impl Stream<Item = DynamicObject> {
-    stream::iter(objects).map(|object| context.create_velero(object)).buffered(AT_ONCE)
 }
 
 /// The DebugBundles of the busy time before.

@@ -5,8 +5,10 @@
 #![allow(clippy::panic, reason = "a measurement that cannot be made ends with a sentence, as tests do")]
 
 mod bulk_objects;
+mod explain;
 mod flood;
 mod idle;
+mod large_installation;
 mod quiet;
 
 use std::{
@@ -49,9 +51,9 @@ struct Flags {
     #[arg(long, default_value_t = 20)]
     mib: u64,
 
-    /// Rounds; in each, first ours, then the others. 0: only what the other flags ask for. With --idle the default is
-    /// 0.
-    #[arg(long, default_value_t = 2, default_value_if("idle", "true", "0"))]
+    /// Rounds; in each, first ours, then the others. 0: only what the other flags ask for. With --idle and --explain the
+    /// default is 0.
+    #[arg(long, default_value_t = 2, default_value_ifs([("idle", "true", "0"), ("explain", "true", "0")]))]
     rounds: usize,
 
     /// Also two such bundles at once.
@@ -75,6 +77,10 @@ struct Flags {
     #[arg(long)]
     idle: bool,
 
+    /// What `kubectl debugbundle explain` costs beside thousands of Velero's objects.
+    #[arg(long)]
+    explain: bool,
+
     /// Minutes of the quiet time.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=30))]
     minutes: u64,
@@ -89,7 +95,8 @@ struct Flags {
     ours: bool,
 
     /// Fail unless every log is whole and the operator stays below 96 MiB; with --idle, unless it keeps at most 48 MiB,
-    /// takes at most 0.5 % of a core, and 99 of 100 failures have their DebugBundle within 2 s.
+    /// takes at most 0.5 % of a core, and 99 of 100 failures have their DebugBundle within 2 s; with --explain, unless each
+    /// explanation takes at most 3 s and reads at most 50 MB.
     #[arg(long)]
     check: bool,
 }
@@ -132,6 +139,9 @@ fn main() -> ExitCode {
         }
         if flags.idle {
             with_namespace_on(stand, "idle", |context| async move { note(idle::idle(&context, quiet).await) }).await;
+        }
+        if flags.explain {
+            with_namespace_on(stand, "explain", |context| async move { note(explain::explain(&context).await) }).await;
         }
         if flags.huge {
             with_namespace_on(stand, "huge", |context| async move { judge(huge(&context).await) }).await;
