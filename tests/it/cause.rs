@@ -100,18 +100,20 @@ async fn issue_32_the_users_rules_hide_what_is_quoted_and_none_of_the_operators_
 #[tokio::test]
 async fn who_holds_the_volume_that_the_restored_pod_waits_for_is_in_the_bundle_with_its_node_and_what_befell_it() {
     with_namespace("holder", |context| async move {
+        // Other tests have pods that a Restore r1 made, in the same cluster.
+        let name = "held";
         let shop = context.workload_namespace("shop").await;
         let (waits_on, held_on) = (context.node("n1").await, context.node("n2").await);
         let bound = context.create_in_cluster::<PersistentVolume>("pv", volume()).await;
         context.create_in::<PersistentVolumeClaim>(&shop, claim("data", Some(&bound))).await;
         context.create_in_cluster::<VolumeAttachment>("va", attachment(&bound, &held_on)).await;
-        let pod_on = |name: &str, node: &str, claim: &str| {
-            workload_pod(name).owned_by("apps/v1", "ReplicaSet", "shop-5d").on_node(node).with_claim(claim)
+        let pod_on = |pod: &str, node: &str, claim: &str| {
+            workload_pod(pod).owned_by("apps/v1", "ReplicaSet", "shop-5d").on_node(node).with_claim(claim)
         };
-        context.create_in::<Pod>(&shop, pod_on("shop-0", &waits_on, "data").restored_by("r1")).await;
+        context.create_in::<Pod>(&shop, pod_on("shop-0", &waits_on, "data").restored_by(name)).await;
         context.create_in::<Pod>(&shop, pod_on("shop-old", &held_on, "data").ready()).await;
         context.create_in::<Pod>(&shop, pod_on("stranger", &held_on, "other").ready()).await;
-        let target = context.create_velero(restore("r1").in_progress().started(Timestamp::now())).await;
+        let target = context.create_velero(restore(name).in_progress().started(Timestamp::now())).await;
         context.create_velero(pod_volume_restore("r1-x").of(&target).of_pod(&shop, "shop-0")).await;
         // Events about objects without a namespace are in `default`.
         let about = |name: &str, node: &str| {
@@ -123,7 +125,7 @@ async fn who_holds_the_volume_that_the_restored_pod_waits_for_is_in_the_bundle_w
         context.create_in::<Event>("default", about("other", "another-node")).await;
 
         let _operator = Operator::of(&context).ready().await;
-        let (_, bundle) = context.bundle("why", spec_about("Restore", "r1")).await;
+        let (_, bundle) = context.bundle("why", spec_about("Restore", name)).await;
         assert_eq!(bundle.names_in(&shop, "core/pods"), ["shop-0", "shop-old"]);
         assert_eq!(bundle.names("cluster-scoped-resources/core/nodes.yaml"), [waits_on, held_on]);
         let attachments = bundle.names("cluster-scoped-resources/storage.k8s.io/volumeattachments.yaml");

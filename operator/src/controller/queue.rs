@@ -216,7 +216,7 @@ impl State {
         let requested = self.under_way.values().filter(|automatic| !**automatic).count();
         let may_begin = |one: &&Waiting| one.turn.automatic || requested < REQUESTED;
         let next = self.waiting.values().filter(may_begin).min_by_key(|Waiting { turn, since }| {
-            // A new target goes before those that had turns, but not before those that waited when it came.
+            // A target that had no turn yet goes first, but behind what waited when it came.
             let last_turn = self.turns.get(&turn.target).copied();
             let waits = (!turn.automatic).then(|| (last_turn.max(Some(*since)), last_turn));
             (turn.collects, turn.automatic != automatic_first, waits, turn.created, &turn.name, &turn.uid)

@@ -191,8 +191,10 @@ pub(super) fn graph(evidence: &Evidence) -> Graph<'_> {
             graph.listed(kind, namespace);
         }
     }
-    if evidence.is_backup_absent {
-        let backup = Id::new(Kind::Backup, velero, text(&target["spec"], "backupName"));
+    if let Some(restore) = &evidence.target
+        && evidence.is_backup_absent
+    {
+        let backup = Id::new(Kind::Backup, velero, text(&restore["spec"], "backupName"));
         graph.answer(backup, Known::Absent);
     }
     graph.further_ahead(evidence.ahead_beyond);

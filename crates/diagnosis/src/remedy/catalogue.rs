@@ -25,7 +25,7 @@ const PLUGIN_ENDED: &str = "find out why the process of a plugin ended: the cont
      little memory (resources.limits.memory) for it, or the plugin has a bug that the server's log shows";
 const PLUGIN_COMMANDS: [&str; 2] = ["-n {velero} describe deployment {server}", "-n {velero} get pods -o wide"];
 
-/// Answers of Kubernetes, whoever asked for what they refuse.
+/// Answers of Kubernetes, to requests of any program.
 const OF_ALL: [Row; 9] = [
     Row {
         says: "error restoring {resource}/{space}/{name}: …admission webhook \"{webhook}\" denied the request",

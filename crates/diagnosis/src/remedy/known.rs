@@ -1,5 +1,5 @@
-//! Texts of Kubernetes, Velero and the stores that name what to change. Most are rows of the catalogue; those that need
-//! more than words in place of words have a function here.
+//! Texts of Kubernetes, Velero and the stores that name what to change. Most are rows of the catalogue. A text has a
+//! function here if its remedy depends on more than the words in it.
 
 use crate::graph::{Id, Kind, text};
 use crate::kinds;

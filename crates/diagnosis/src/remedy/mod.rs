@@ -260,7 +260,8 @@ impl<'a> Case<'a> {
             ),
             Kind::Backup => Advice::new(
                 format!(
-                    "correct spec.backupName of the {}, or wait until Velero has found Backup {} in its BackupStorageLocation, where it looks once a minute",
+                    "correct spec.backupName of the {}, or wait until Velero has found Backup {} in its \
+                     BackupStorageLocation, where it looks once a minute",
                     before.kind.as_str(),
                     last.name
                 ),
