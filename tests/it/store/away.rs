@@ -209,6 +209,15 @@ async fn at_the_deadline_a_bundle_is_sealed_without_veleros_files_and_a_restart_
     .await;
 }
 
+/// Waits until DebugBundle `b` is stored with the results of Restore `r1`, and nothing is left in the spool.
+async fn is_stored_with_files(context: &Context, operator: &Operator) {
+    let end = ended(context, "b").await;
+    assert!(end.stored(), "{end:?}");
+    let bundle = context.download(end.status()).await;
+    assert_eq!(bundle.file("velero/restores/r1/results.json").trim(), RESULTS);
+    spool_is_empty(operator).await;
+}
+
 #[tokio::test]
 async fn issue_32_while_the_store_refuses_the_credential_nothing_is_sealed_and_after_the_rotation_the_files_are_there()
 {
@@ -230,11 +239,7 @@ async fn issue_32_while_the_store_refuses_the_credential_nothing_is_sealed_and_a
         let still = status(&get(&context, "b").await.expect("it is there"));
         assert_eq!(still.phase, Some(Phase::Collecting), "another wrong key changes nothing: {still:?}");
         write_secret(&context, "rotated", &cloud(&root.access, &root.secret)).await;
-        let end = ended(&context, "b").await;
-        assert!(end.stored(), "{end:?}");
-        let bundle = context.download(end.status()).await;
-        assert_eq!(bundle.file("velero/restores/r1/results.json").trim(), RESULTS);
-        spool_is_empty(&operator).await;
+        is_stored_with_files(&context, &operator).await;
     })
     .await;
 }
@@ -276,11 +281,7 @@ async fn issue_32_keys_that_are_missing_for_a_moment_in_the_servers_env_from_are
         write(json!({"AWS_ACCESS_KEY_ID": root.access, "AWS_SECRET_ACCESS_KEY": ""})).await;
         until_waits_for("AWS_SECRET_ACCESS_KEY").await;
         write(json!({"AWS_SECRET_ACCESS_KEY": root.secret})).await;
-        let end = ended(&context, "b").await;
-        assert!(end.stored(), "{end:?}");
-        let bundle = context.download(end.status()).await;
-        assert_eq!(bundle.file("velero/restores/r1/results.json").trim(), RESULTS);
-        spool_is_empty(&operator).await;
+        is_stored_with_files(&context, &operator).await;
     })
     .await;
 }
