@@ -1,6 +1,6 @@
-//! Finds why a Backup or Restore waits, hangs or failed, and which part of Velero is in trouble. Each object is asked what it waits for, then that object what *it* waits for,
-//! until one says something that needs no further question. Log lines and Events are what objects say; they are never
-//! the way. Pure: the caller reads the cluster.
+//! Finds why a Backup or Restore waits, hangs or failed, and which part of Velero is in trouble. Each object is asked what
+//! it waits for, then that object what *it* waits for, until one says something that needs no further question. Log lines
+//! and Events are what objects say; they are never the way. Pure: the caller reads the cluster.
 //!
 //! ```text
 //! Graph ─▶ walk(target) ─▶ Explanation { roots, wants } ─▶ line(root)

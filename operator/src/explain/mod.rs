@@ -1,5 +1,5 @@
-//! Explains a Backup, a Restore or the installation on the live cluster: the walk says what it lacks, and only that is read, until it
-//! lacks nothing. A bundle and the operator are not needed.
+//! Explains a Backup, a Restore or the installation on the live cluster: the walk says what it lacks, and only that is
+//! read, until it lacks nothing. A bundle and the operator are not needed.
 //!
 //! ```text
 //! walk(graph) ─▶ wants ─▶ reader ─▶ answers ─▶ graph ─▶ walk …  ─▶ Explained
