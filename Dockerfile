@@ -9,16 +9,26 @@ FROM ${BUILDER} AS build
 WORKDIR /src
 COPY . .
 # Pages of 64 KiB, as some kernels of arm64 have, suit the kernels with smaller ones as well.
-RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
-    if [ "$(uname -m)" = aarch64 ]; then export JEMALLOC_SYS_WITH_LG_PAGE=16; fi \
+ARG REVISION=unknown
+ARG TARGETPLATFORM
+RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,id=target-${TARGETPLATFORM},target=/src/target \
+    export DEBUGBUNDLE_COMMIT="$REVISION" \
+ && if [ "$(uname -m)" = aarch64 ]; then export JEMALLOC_SYS_WITH_LG_PAGE=16; fi \
  && cargo build --release --locked --package debugbundle-operator --bins \
  && install -D --target-directory=/programs target/release/debugbundle-operator target/release/kubectl-debugbundle
 
 # `oc` runs it as bash, with a second container that sleeps, and copies the result out of that with rsync, else tar.
 FROM ${MUST_GATHER_BASE} AS must-gather
-RUN command -v rsync || { apt-get update && apt-get install -y --no-install-recommends ca-certificates rsync && rm -rf /var/lib/apt/lists/*; }
+# `oc` ends a gathering that fills the volume with pkill.
+RUN { command -v rsync && command -v pkill; } || { apt-get update && apt-get install -y --no-install-recommends ca-certificates procps rsync && rm -rf /var/lib/apt/lists/*; }
 COPY --from=build /programs/ /
 COPY deploy/must-gather/gather /usr/bin/gather
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="debugbundle-must-gather" \
+      org.opencontainers.image.description="Makes the debug bundle of a Velero backup or restore for oc adm must-gather." \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.revision="${REVISION}"
 CMD ["/usr/bin/gather"]
 
 FROM ${BASE} AS operator

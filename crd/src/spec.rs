@@ -32,7 +32,7 @@ use crate::status::DebugBundleStatus;
     printcolumn(name = "Target", type_ = "string", json_path = ".spec.target.name", description = "Name of the Backup or Restore"),
     printcolumn(name = "Trigger", type_ = "string", json_path = ".status.trigger", description = "Request, or why the operator created it by itself: PartiallyFailed, Failed, FailedValidation or Stuck"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "New, Queued, Collecting, Uploading, Completed, PartiallyFailed or Failed"),
-    printcolumn(name = "Cause", type_ = "string", json_path = ".status.cause", description = "First line of the diagnosis"),
+    printcolumn(name = "Cause", type_ = "string", json_path = ".status.causeBrief", description = "First line of the diagnosis, shortened"),
     printcolumn(name = "Size", type_ = "string", json_path = ".status.bundle.size", description = "Size of the stored bundle"),
     printcolumn(name = "Confidence", type_ = "string", json_path = ".status.confidence", description = "How sure the cause is: certain, likely or unknown", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", description = "Message of the Ready condition", priority = 1),

@@ -33,6 +33,10 @@ pub struct DebugBundleStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
 
+    /// The cause in at most 80 bytes, for a column: a longer one lacks its first clause, and its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause_brief: Option<String>,
+
     /// How sure the cause is: certain, if each step from the Backup or Restore to the cause was read; likely, if a step
     /// rests on time or could not be read; unknown, if the cause only says what did not happen in time.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,7 +5,9 @@ use debugbundle_crd::Reason;
 
 use crate::probe_step::ProbeStep;
 
-/// Why a run did not reach its end.
+/// Why a run did not reach its end. Its category, which is also the label of metrics, is [`Fault::reason`] with
+/// [`Fault::step`]. It holds a sentence instead of its source: the text of a source may contain what was masked in the
+/// sentence.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Fault {
     /// Somebody else changed, claimed or deleted the object: nothing is left to do.
@@ -47,6 +49,14 @@ impl Fault {
         Self::Transient { reason, step: None, message: message.into() }
     }
 
+    /// The step on the way to a store that failed, if it is one.
+    pub fn step(&self) -> Option<ProbeStep> {
+        match self {
+            Self::Terminal { step, .. } | Self::Transient { step, .. } => *step,
+            Self::Lost | Self::Cancelled => None,
+        }
+    }
+
     /// The same at this step on the way to a store; the message begins with the step's word.
     #[must_use]
     pub fn at(mut self, failed: ProbeStep) -> Self {
@@ -62,12 +72,12 @@ impl Fault {
         Self::transient(Reason::ApiError, api_sentence(&error))
     }
 
-    /// The same with its message, if it has one, rewritten by `told`: foreign text in it may contain secrets.
+    /// The same with its message, if it has one, rewritten by `rewrite`: foreign text in it may contain secrets.
     #[must_use]
-    pub fn map_message(self, told: impl FnOnce(&str) -> String) -> Self {
+    pub fn map_message(self, rewrite: impl FnOnce(&str) -> String) -> Self {
         match self {
-            Self::Terminal { reason, step, message } => Self::Terminal { reason, step, message: told(&message) },
-            Self::Transient { reason, step, message } => Self::Transient { reason, step, message: told(&message) },
+            Self::Terminal { reason, step, message } => Self::Terminal { reason, step, message: rewrite(&message) },
+            Self::Transient { reason, step, message } => Self::Transient { reason, step, message: rewrite(&message) },
             silent @ (Self::Lost | Self::Cancelled) => silent,
         }
     }

@@ -16,7 +16,7 @@ use futures::{Stream, stream};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, sync::Semaphore, time};
 use tokio_util::sync::CancellationToken;
 
@@ -29,9 +29,12 @@ const BEAT_EVERY: Duration = Duration::from_secs(5);
 /// A loop that has not beaten for this long is stuck.
 const STUCK_AFTER: Duration = Duration::from_mins(1);
 /// Connections that are open at the same time; others wait.
-const CONNECTIONS: usize = 16;
+const CONNECTIONS: usize = 64;
+/// How long a client may take to send its request: idle connections must not keep the kubelet's probes out, which wait for
+/// five seconds.
+const REQUEST: Duration = Duration::from_millis(500);
 /// How long a connection may stay open.
-const CONNECTION: Duration = Duration::from_secs(10);
+const CONNECTION: Duration = Duration::from_secs(5);
 /// Pause after a connection that could not be accepted, such as one beyond the limit of open files.
 const AFTER_A_REFUSAL: Duration = Duration::from_secs(1);
 
@@ -136,7 +139,9 @@ pub async fn serve(listener: TcpListener, health: Health) {
                 let answer = health.answer(&request);
                 async { Ok::<_, Infallible>(answer) }
             });
-            let answered = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(connection), answer);
+            let mut http = http1::Builder::new();
+            http.keep_alive(false).timer(TokioTimer::new()).header_read_timeout(REQUEST);
+            let answered = http.serve_connection(TokioIo::new(connection), answer);
             // A client that goes away, or sends nothing, learns nothing.
             let _ = time::timeout(CONNECTION, answered).await;
             drop(slot);
@@ -184,6 +189,29 @@ mod tests {
         assert_eq!(idle.of("/livez").0, StatusCode::SERVICE_UNAVAILABLE, "nothing was polled yet");
         assert!(futures::poll!(beats.next()).is_pending());
         assert_eq!(idle.of("/livez").0, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn issue_33_idle_connections_keep_no_probe_out() {
+        let listener = listen("[::]:0".parse().expect("an address")).await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let serving = tokio::spawn(serve(listener, health(Duration::ZERO)));
+        let connect =
+            || async { tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.expect("connected") };
+        let mut idle = Vec::new();
+        for _ in 0..200 {
+            idle.push(connect().await);
+        }
+        let mut probe = connect().await;
+        let asked = async {
+            probe.write_all(b"GET /livez HTTP/1.1\r\nhost: it\r\n\r\n").await.expect("sent");
+            let mut answer = String::new();
+            probe.read_to_string(&mut answer).await.expect("an answer that ends");
+            answer
+        };
+        let answer = time::timeout(Duration::from_secs(5), asked).await.expect("within the kubelet's patience");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        serving.abort();
     }
 
     async fn asked(request: &str) -> String {

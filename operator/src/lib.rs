@@ -37,10 +37,10 @@
 //! | [`runlog`] | operator.log: the log lines of one run | none |
 //! | [`report`] | summary.md and report.html, the files for people | none |
 //! | [`velero`] | what is known of Velero's objects and files | none |
-//! | [`location`] | a BackupStorageLocation and its credential, as Velero's plugins understand them | cluster |
+//! | [`location`] | a BackupStorageLocation: its fields, which one is used, the Secrets that it names | cluster |
 //! | [`probe`] | interprets a probe of the way to a location's store, step by step | none |
 //! | [`probe_step`] | the steps on the way to a location's store | none |
-//! | [`store`] | puts, heads, lists, reads, signs and deletes objects in an object store | store |
+//! | [`store`] | the object store behind a location, a folder for each provider: puts, heads, lists, reads, signs and deletes objects | cluster, store |
 //! | [`health`] | the kubelet's probes: is the controller's loop stuck, is the operator stopping; serves the metrics | HTTP |
 //! | [`metrics`] | counts what an on-call wants to know | none |
 //! | [`status`] | builds the DebugBundle's status from what happened | none |

@@ -102,7 +102,8 @@ impl Default for Inner {
         let retries = Counters::<2>::default();
         all.register(
             "upload_retries",
-            "Failed tries to send a bundle, each followed by another try: the step that failed, and the reason",
+            "Failed tries to send a bundle or to read Velero's files for it, each followed by another try: the step that \
+             failed, and the reason",
             retries.clone(),
         );
         let events = Counters::<1>::default();

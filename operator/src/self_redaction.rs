@@ -42,11 +42,11 @@ pub fn sanitize(text: &str) -> String {
     told_by(&RULES, text)
 }
 
-/// The same as one line of at most `limit` bytes, without terminal control characters.
+/// The same as one line of at most `limit` bytes, without terminal control characters. A longer one is cut in the middle.
 pub fn sanitize_line(text: &str, limit: usize) -> String {
     // Again after the escaping: it may have joined the parts of a secret.
     let told = sanitize(&text::escape_for_terminal(&sanitize(text)));
-    text::bounded(&told, limit).into_owned()
+    text::bounded_within(&told, limit).into_owned()
 }
 
 fn told_by(rules: &Redactor, text: &str) -> String {
@@ -170,7 +170,7 @@ mod tests {
         assert!(torn.contains("[REDACTED:") && torn.ends_with("@db.example.com/shop and go"), "{torn}");
         assert!(!torn.contains("hunter2"), "{torn}");
         let long = sanitize_line(&"é".repeat(2000), 256);
-        assert!(long.len() <= 256 && long.ends_with('…'), "{long}");
+        assert!(long.len() <= 256 && long.contains('…'), "{long}");
     }
 
     #[test]

@@ -4,6 +4,8 @@
 use debugbundle_crd::{
     Bundle, ConditionType, DebugBundle, DebugBundleStatus, Phase, Progress, Reason, Severity, Trigger,
 };
+use debugbundle_diagnosis::Kind;
+use debugbundle_format::text::bounded;
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -12,7 +14,9 @@ use crate::{observed::Renewal, self_redaction};
 /// The most bytes of a condition's message; the API allows 32768, a terminal less.
 const MESSAGE_LIMIT: usize = 1024;
 /// The most bytes of `status.cause`.
-pub const CAUSE_LIMIT: usize = 256;
+pub const CAUSE_LIMIT: usize = 512;
+/// Longest cause in a column (bytes).
+const BRIEF_LIMIT: usize = 80;
 
 /// What a run uploaded.
 #[derive(Clone, Debug)]
@@ -114,6 +118,7 @@ impl StatusBuilder {
     #[must_use]
     pub fn found(mut self, cause: Option<&str>, findings: Vec<debugbundle_crd::FindingSummary>) -> Self {
         self.status.cause = cause.map(|cause| self_redaction::sanitize_line(cause, CAUSE_LIMIT));
+        self.status.cause_brief = self.status.cause.as_deref().map(brief);
         let first = findings.iter().find(|finding| finding.severity == Severity::Error);
         self.status.confidence = cause.and(first).and_then(|finding| finding.confidence);
         self.status.findings = findings;
@@ -360,6 +365,17 @@ pub(crate) fn whole_seconds(time: Timestamp) -> Timestamp {
     time.round(TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Floor)).unwrap_or(time)
 }
 
+/// The cause for a column. A long one lacks its end, and its first clause if that only names the target or an object of
+/// it: the columns beside say that. The colon of a quoted text parts no clauses.
+fn brief(cause: &str) -> String {
+    let names = |clause: &str| {
+        let kind = Kind::of(clause.split(' ').next().unwrap_or_default());
+        !matches!(kind, Kind::Other(_)) || clause.starts_with("error restoring ")
+    };
+    let rest = cause.split_once(": ").filter(|(clause, _)| cause.len() > BRIEF_LIMIT && names(clause));
+    bounded(rest.map_or(cause, |(_, rest)| rest), BRIEF_LIMIT).into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -448,7 +464,7 @@ mod tests {
         let t0 = at("2026-09-08T03:04:12Z");
         let new = || StatusBuilder::new(None, None, t0);
         for leak in [
-            "pull failed: https://robot:hunter2-x7@registry.example.com/ said no",
+            "https://robot:hunter2-x7@registry.example.com/ said no",
             "the hook ran PGPASSWORD=hunter2-x7 pg_dump shop",
         ] {
             let finding = debugbundle_crd::FindingSummary {
@@ -463,7 +479,7 @@ mod tests {
                 (new().failed(Reason::ApiError, leak, Timestamp::MAX), 2),
                 (new().claimed(1, "a").to_be_tried_again(leak), 1),
                 (new().upload_retried(Reason::ApiError, leak, t0), 3),
-                (new().found(Some(leak), vec![finding.clone()]), 4),
+                (new().found(Some(leak), vec![finding.clone()]), 5),
                 (new().progress(Progress { message: leak.into(), ..Progress::default() }), 1),
                 (new().no_url(Reason::ObjectMissing, leak), 1),
                 (new().url("https://store.example.com/b".into(), t0, leak), 1),
@@ -473,6 +489,18 @@ mod tests {
                 assert!(!status.contains("hunter2"), "{status}");
             }
         }
+    }
+
+    #[test]
+    fn a_brief_cause_begins_with_what_the_columns_beside_it_do_not_say() {
+        assert_eq!(brief("quota: the disk is full"), "quota: the disk is full");
+        let quota = "error restoring configmaps/shop/prices: configmaps \"prices\" is forbidden: exceeded quota: tight, \
+                     requested: configmaps=1, used: configmaps=1, limited: configmaps=1";
+        let expected = "configmaps \"prices\" is forbidden: exceeded quota: tight, requested: configmap…";
+        assert_eq!(brief(quota), expected);
+        assert!(expected.len() <= BRIEF_LIMIT);
+        let quoted = format!("shop Phase: Completed {}", "x".repeat(BRIEF_LIMIT));
+        assert!(brief(&quoted).starts_with("shop Phase: Completed"), "the colon is of the quoted text");
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl Drop for ByteCounter {
 async fn accept(listener: TcpListener, upstream: String, bytes: Arc<AtomicU64>) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
-        // An error means that one side closed the connection.
+        // The copying fails when one side closes the connection.
         let (upstream, bytes) = (upstream.clone(), bytes.clone());
         connections.spawn(async move { pass(client, &upstream, &bytes).await.unwrap_or_default() });
     }

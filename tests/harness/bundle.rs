@@ -158,6 +158,22 @@ impl Unpacked {
         String::from_utf8_lossy(self.bytes(path)).into_owned()
     }
 
+    /// The findings of `analysis/diagnosis.json`.
+    pub fn findings(&self) -> Vec<Value> {
+        self.diagnosis("findings")
+    }
+
+    /// The objects from the target to the cause, from `analysis/diagnosis.json`.
+    pub fn cause_tree(&self) -> Vec<Value> {
+        self.diagnosis("tree")
+    }
+
+    fn diagnosis(&self, list: &str) -> Vec<Value> {
+        let document: Value =
+            serde_json::from_str(&self.file("analysis/diagnosis.json")).expect("analysis/diagnosis.json");
+        document[list].as_array().expect("a list").clone()
+    }
+
     /// A file that is YAML (or JSON).
     pub fn yaml(&self, path: &str) -> Value {
         serde_saphyr::from_str(&self.file(path)).unwrap_or_else(|error| panic!("{path}: {error}"))

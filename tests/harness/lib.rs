@@ -11,6 +11,7 @@
 //! * [`operator`] runs our own program as a process of its own, and kills it; [`shipped`] grants it the shipped
 //!   permissions, and [`rights`] compares its calls with them. [`bundle`] reads the result and compares its manifest
 //!   with the [`schema`].
+//! * [`seaweedfs`] is a second object store, for the contract of stores alone.
 //! * [`s3_proxy`] stands before the store, records requests and disturbs the ones that a test selects.
 //! * [`proxy`] stands before the object store or the API server and disturbs its connections on demand; [`api_proxy`]
 //!   loses replies of the API server and lets watches expire.
@@ -29,6 +30,7 @@
 mod admission;
 mod age;
 pub mod api_proxy;
+pub mod azurite;
 pub mod bulk_objects;
 pub mod bundle;
 pub mod context;
@@ -49,6 +51,7 @@ pub mod s3;
 pub mod s3_proxy;
 pub mod scene;
 pub mod schema;
+pub mod seaweedfs;
 pub mod shipped;
 pub mod silent_server;
 pub mod stand;

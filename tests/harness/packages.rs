@@ -25,12 +25,13 @@ enum Presence {
     PythonModule(&'static str),
 }
 
-const PACKAGES: [Package; 7] = [
+const PACKAGES: [Package; 8] = [
     Package { name: "libarchive-tools", presence: Presence::Program("bsdtar") },
     Package { name: "busybox", presence: Presence::Program("busybox") },
     Package { name: "python3", presence: Presence::Program("python3") },
     Package { name: "python3-pip", presence: Presence::PythonModule("pip") },
     Package { name: "nodejs", presence: Presence::Program("node") },
+    Package { name: "npm", presence: Presence::Program("npm") },
     Package { name: "chromium", presence: Presence::Program("chromium") },
     Package { name: "bsdutils", presence: Presence::Program("script") },
 ];

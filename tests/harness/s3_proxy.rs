@@ -14,8 +14,8 @@ use hyper::service::service_fn;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
@@ -193,14 +193,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Long enough for a client to have sent its request and to wait for the answer.
 const ANSWER_AWAITED: std::time::Duration = std::time::Duration::from_millis(50);
 
+/// Reads until the head of a request ends. The first record of TLS is enough, because no head can be seen in it.
+async fn head_is_read(stream: &mut TcpStream) {
+    let mut seen = Vec::new();
+    while stream.read_buf(&mut seen).await.is_ok_and(|read| read > 0) {
+        let is_http = seen.first().is_some_and(u8::is_ascii_uppercase);
+        if !is_http || seen.windows(4).any(|end| end == b"\r\n\r\n") {
+            return;
+        }
+    }
+}
+
 async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, endpoint: String, state: Arc<State>) {
     let mut connections = tokio::task::JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
+    while let Ok((mut stream, _)) = listener.accept().await {
         if state.down.load(Ordering::SeqCst) {
             connections.spawn(async move {
                 // A reset while the client waits for the answer: at any other moment the client reports another step, and
                 // status would report each in turn.
-                let _ = stream.readable().await;
+                head_is_read(&mut stream).await;
                 tokio::time::sleep(ANSWER_AWAITED).await;
                 let _ = stream.set_zero_linger();
             });

@@ -361,7 +361,7 @@ async fn the_types_themselves_write_what_the_server_takes() {
 async fn kubectl_explains_and_lists_bundles() {
     with_namespace("adm-kubectl", |context| async move {
         context.debug_bundle("restore-r1-1a2b", spec_about("Restore", "r1")).await;
-        let status = json!({"status": {"phase": "Completed", "cause": "no node-agent", "missing": 2, "bundle": {
+        let status = json!({"status": {"phase": "Completed", "causeBrief": "no node-agent", "missing": 2, "bundle": {
             "bucket": "b", "bytes": 1, "entries": 1, "key": "k", "manifestLength": 1, "manifestOffset": 1,
             "sha256": "0", "size": "2.1 MB", "storageLocation": "default",
         }}});

@@ -32,6 +32,9 @@ async fn moments_and_findings_of_a_failed_restore_name_the_line_that_says_so() {
                 "updated": "2026-03-01T10:00:02Z"}}]);
         let file = format!("{}/restores/r1/restore-r1-itemoperations.json.gz", harness::context::PREFIX);
         context.bucket.put_gzipped(&file, operations.to_string()).await;
+        let skipped = json!([{"pvName": "pv-7", "skipped": true, "skippedReason": "volumeSnapshot: no applicable volumesnapshotter found;"}]);
+        let file = format!("{}/backups/r1-source/r1-source-volumeinfo.json.gz", harness::context::PREFIX);
+        context.bucket.put_gzipped(&file, skipped.to_string()).await;
         let _operator = Operator::of(&context).ready().await;
         let (_, bundle) = context.bundle("r1", spec_about("Restore", "r1")).await;
 
@@ -53,12 +56,18 @@ async fn moments_and_findings_of_a_failed_restore_name_the_line_that_says_so() {
         let place = ("velero/restores/r1/itemoperations.json", "persistentvolumeclaims/shop/data", "2026-03-01T10:00:02Z");
         assert_eq!((text(failed, "path"), text(failed, "object"), text(failed, "t")), place);
 
-        let findings: Vec<Value> = serde_json::from_str(&bundle.file("analysis/findings.json")).unwrap();
+        let findings = bundle.findings();
+        let skipped = findings.iter().find(|finding| finding["id"] == "volume-not-protected").expect("the skipped volume");
+        let title = "Backup r1-source has no data of PersistentVolume pv-7, which it skipped: volumeSnapshot: no applicable \
+                     volumesnapshotter found";
+        assert_eq!((text(skipped, "title"), text(skipped, "severity")), (title, "warning"));
+        assert_eq!(text(&skipped["evidence"][0], "path"), "velero/backups/r1-source/volumeinfo.json");
         let quota = findings.iter().find(|finding| text(finding, "title").contains("exceeded quota")).expect("the cause");
         assert!(!text(quota, "remedy").is_empty() && diagnose::links().contains(text(quota, "link")), "{quota:#}");
-        let [results, log] = &quota["evidence"].as_array().expect("evidence")[..] else { panic!("{quota:#}") };
+        let [results, object, log] = &quota["evidence"].as_array().expect("evidence")[..] else { panic!("{quota:#}") };
         assert_eq!(text(results, "path"), "velero/restores/r1/results.json");
         assert!(bundle.file("velero/restores/r1/results.json").contains("exceeded quota"));
+        assert!(bundle.file(text(object, "path")).contains("kind: ResourceQuota"), "{object}");
         assert!(line_of(&bundle, log).contains("exceeded quota"), "{log}");
         let line = format!("{}:{}", text(log, "path"), log["line"]);
         assert!(bundle.file("summary.md").contains(&line), "the summary names {line}");

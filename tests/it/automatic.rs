@@ -706,6 +706,7 @@ async fn a_creation_that_is_refused_until_its_time_is_over_is_counted_and_has_it
         // A quota that is never counted refuses each creation.
         create_uncounted_quota(&context).await;
         running(&context, "r1").await;
+        moved_ago(&context, "Restore", "r1", SignedDuration::from_mins(6)).await;
         operator.restart().await;
         failed(&context, "sentinel").await;
         until_logged(&operator, "A DebugBundle was not created; trying again").await;
@@ -917,6 +918,72 @@ async fn until_policy_is(context: &Context, such: impl Fn(&str, &str, &str) -> b
         if such(&ready.status, &ready.reason, &ready.message) { Ok(ready.message) } else { Err(format!("{ready:?}")) }
     })
     .await
+}
+
+#[tokio::test]
+async fn issue_32_without_a_policy_that_ever_worked_a_broken_one_makes_no_bundle() {
+    with_namespace("auto-never", |context| async move {
+        let _operator = Operator::of(&context).automatic().ready().await;
+        let rules = |rules: Value| json!({"template": {"redaction": {"rules": rules}}});
+        policy(&context, rules(json!(["shop-[0-9]{4}", "("]))).await;
+        let message = until_policy_is(&context, |status, reason, _| (status, reason) == ("False", "InvalidSpec")).await;
+        assert!(!message.contains("stays in force"), "{message}");
+        failed(&context, "one").await;
+        tokio::time::sleep(QUIET).await;
+        assert_eq!(all(&context).await.len(), 0, "its rules are not known");
+        policy(&context, rules(json!(["shop-[0-9]{4}"]))).await;
+        failed(&context, "two").await;
+        // `kubectl replace --force` with a typo.
+        context.api::<DebugBundlePolicy>().delete("default", &DeleteParams::default()).await.unwrap();
+        tokio::time::sleep(QUIET).await;
+        policy(&context, rules(json!(["("]))).await;
+        failed(&context, "three").await;
+        let made = until(LIMIT, "bundles of two and three", || async {
+            let all = all(&context).await;
+            let of = |name: &str| all.iter().find(|one| one.spec.target.as_ref().is_some_and(|to| to.name == name));
+            of("two").cloned().zip(of("three").cloned()).ok_or(format!("{}", all.len()))
+        });
+        let (two, three) = made.await;
+        assert_eq!(
+            (&two.spec.redaction.rules, &three.spec.redaction.rules),
+            (&vec!["shop-[0-9]{4}".to_owned()], &two.spec.redaction.rules)
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn issue_32_a_restore_from_a_schedule_that_cannot_exist_gets_its_bundles() {
+    with_namespace("auto-schedule", |context| async move {
+        let _operator = Operator::of(&context).automatic().ready().await;
+        let names = ["nightly backup", "a/b", "../backups/x", "ä", "A%zz", "a\nb", "x,y=z"];
+        for (number, schedule) in names.iter().enumerate() {
+            let name = format!("r{number}");
+            context.create_velero(restore(&name).of_schedule(schedule)).await;
+            let errors = json!({"status": {"validationErrors": ["No backups found for schedule"]}});
+            context.patch_velero("Restore", &name, errors).await;
+            context.end_velero("Restore", &name, "FailedValidation").await;
+            context
+                .debug_bundle(
+                    &format!("asked-{name}"),
+                    json!({"target": {"kind": "Restore", "name": name}, "storageLocation": "default"}),
+                )
+                .await;
+        }
+        for (number, schedule) in names.iter().enumerate() {
+            let bundle = context.until_bundle_ended(&format!("asked-r{number}")).await;
+            assert_eq!(bundle.cause.as_deref(), Some("No backups found for schedule"), "{schedule:?}");
+            assert!(bundle.bundle.is_some(), "{bundle:?}");
+        }
+        let wanted: Vec<String> = (0..names.len()).map(|number| format!("r{number}/FailedValidation")).collect();
+        until(LIMIT, "automatic ones", || async {
+            let made = made(&context).await;
+            let missing: Vec<_> = wanted.iter().filter(|one| !made.contains(one)).collect();
+            if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?} of {made:?}")) }
+        })
+        .await;
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ async fn a_restore_that_hangs_is_explained_by_the_event_of_the_pod_that_it_waits
         assert_eq!((finding.id.as_str(), finding.severity), ("data-held-up", Severity::Error));
 
         let bundle = context.download(&status).await;
-        let steps: Vec<Value> = serde_json::from_str(&bundle.file("analysis/cause-trail.json")).unwrap();
+        let steps = bundle.cause_tree();
         let objects: Vec<&str> = steps.iter().map(|step| step["object"].as_str().unwrap()).collect();
         let space = &context.namespace;
         let way =

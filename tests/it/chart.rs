@@ -200,12 +200,16 @@ async fn sec_p5_a_network_policy_lets_out_what_is_needed_and_nothing_in() {
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [],
         "egress": [
-            {"ports": [{"protocol": "UDP", "port": 53}, tcp(53)]},
+            {"ports": [{"protocol": "UDP", "port": 53}, tcp(53), {"protocol": "UDP", "port": 5353}, tcp(5353)]},
             {"ports": [tcp(6443)], "to": [{"ipBlock": {"cidr": "10.0.0.1/32"}}]},
             {"ports": [tcp(9000)], "to": minio},
         ],
     });
     assert_eq!(policy["spec"], wanted);
+    let from = json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]);
+    let scraped = rendered(json!({"networkPolicy": {"enabled": true, "metrics": {"from": from}}})).await;
+    let ingress = &of_kind(&scraped, "NetworkPolicy").next().expect("a policy")["spec"]["ingress"];
+    assert_eq!(*ingress, json!([{"ports": [{"protocol": "TCP", "port": "http"}], "from": from}]));
     let deployment = of_kind(&objects, "Deployment").next().expect("the operator's");
     let labels = &deployment["spec"]["template"]["metadata"]["labels"];
     let selected = policy["spec"]["podSelector"]["matchLabels"].as_object().expect("labels");

@@ -111,10 +111,21 @@ async fn the_notes_name_what_was_installed_and_the_next_step() {
     for step in [
         format!("kubectl -n {VELERO} rollout status deployment/debugbundle-operator"),
         format!("helm -n {VELERO} test mine --logs"),
-        format!("name: $(kubectl -n {VELERO} get restores.velero.io "),
+        format!("kubectl -n {VELERO} get debugbundles --watch"),
     ] {
         assert!(notes.contains(&step), "{step}: {notes}");
     }
+    // As it is pasted, with the blanks in front of it.
+    let line = notes.lines().find(|line| line.contains(" | kubectl ")).expect("a request");
+    let (request, create) = line.split_once(" | ").expect("a pipe");
+    let printed = std::process::Command::new("bash").args(["-c", request]).output().expect("bash runs");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), &printed.stdout).expect("written");
+    let create =
+        create.strip_prefix("kubectl ").and_then(|create| create.strip_suffix(" -")).expect("kubectl create -f -");
+    let file = file.path().display().to_string();
+    let done = stand.kubectl(create.split(' ').chain([file.as_str(), "--dry-run=client"])).await;
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
 /// Kind and name; of the cluster's objects the chart's names end with the namespace of the installation, because there

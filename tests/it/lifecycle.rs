@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use debugbundle_crd::{DebugBundle, FINALIZER, Phase, Stage};
+use debugbundle_crd::{DebugBundle, FINALIZER, Phase, RENEW_URL_ANNOTATION, Stage};
 use harness::bundle::spec_about;
 use harness::{Context, LogScript, Operator, ProxyFault, pod, until, with_namespace};
 use k8s_openapi::api::core::v1::Secret;
@@ -19,6 +19,7 @@ use crate::support::bundles::{
     until_gone, until_is, until_logged, until_nothing_is_stored, until_phase, until_read, until_stored,
     until_upload_on_record, velero_objects,
 };
+use crate::support::http::{free_address, status_line};
 
 /// How soon work on a deleted DebugBundle must stop.
 const CANCELLED: Duration = Duration::from_secs(5);
@@ -243,6 +244,50 @@ async fn deletion_ends_without_its_location_and_says_what_is_left() {
 }
 
 #[tokio::test]
+async fn issue_32_where_the_location_leads_elsewhere_now_the_object_that_stays_is_named() {
+    with_namespace("del-moved", |context| async move {
+        let _operator = ready(&context).await;
+        context.debug_bundle("b", about_r1()).await;
+        let stored = status(&until_ended(&context, "b").await).bundle.unwrap();
+        let moved = json!({"spec": {"objectStorage": {"prefix": "elsewhere"}}});
+        context.patch_velero("BackupStorageLocation", "default", moved).await;
+        let place = format!(
+            "it was stored in bucket {} at {}, and BackupStorageLocation default has another bucket or prefix now",
+            stored.bucket, stored.key
+        );
+        change(&context, "b", json!({"metadata": {"annotations": {RENEW_URL_ANNOTATION: "1"}}})).await;
+        let answered = until_is(&context, "b", "the annotation is answered", LIMIT, |bundle| {
+            status(bundle).renewed_url.as_deref() == Some("1")
+        });
+        let message = condition(&answered.await, "DownloadReady").2;
+        assert_eq!(message, format!("the bundle cannot be downloaded: {place}"));
+        delete(&context, "b").await;
+        until_gone(&context, "b", LIMIT).await;
+        let note = until_event(&context, "b", "NotDeleted").await;
+        assert!(note.contains(&place) && !note.contains("next sweep"), "{note}");
+        assert_eq!(keys(&context).await, [stored.key]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn issue_32_in_a_location_that_became_read_only_the_object_waits_for_a_sweep() {
+    with_namespace("del-read-only", |context| async move {
+        let _operator = ready(&context).await;
+        context.debug_bundle("b", about_r1()).await;
+        let stored = status(&until_ended(&context, "b").await).bundle.unwrap();
+        context.patch_velero("BackupStorageLocation", "default", json!({"spec": {"accessMode": "ReadOnly"}})).await;
+        delete(&context, "b").await;
+        until_gone(&context, "b", LIMIT).await;
+        let note = until_event(&context, "b", "NotDeleted").await;
+        let words =
+            "BackupStorageLocation default is ReadOnly. A sweep deletes it once the location is ReadWrite again";
+        assert!(note.contains(words) && note.contains(&stored.key) && !note.contains("tries again"), "{note}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn deletion_ends_without_its_credential_and_says_what_is_left() {
     with_namespace("del-no-secret", |context| async move {
         velero_objects(&context).await;
@@ -367,7 +412,9 @@ async fn a_store_that_stays_away_leaves_it_failed_and_the_spool_empty() {
     with_namespace("life-store-gone", |context| async move {
         velero_objects(&context).await;
         let proxy = proxy_before_store(&context).await;
-        let operator = Operator::of(&context).args(["--upload-timeout-minutes", "1"]).ready().await;
+        let address = free_address();
+        let flags = ["--upload-timeout-minutes", "1", "--http-address", &address.to_string()];
+        let operator = Operator::of(&context).args(flags).ready().await;
         proxy.set(ProxyFault { refuse: true, ..ProxyFault::default() });
         context.debug_bundle("b", about_r1()).await;
         let failed = until_is(&context, "b", "it is given up", Duration::from_secs(150), |bundle| {
@@ -378,6 +425,8 @@ async fn a_store_that_stays_away_leaves_it_failed_and_the_spool_empty() {
         assert_eq!(reason, "StoreUnreachable");
         assert!(message.contains("could not be uploaded in time"), "{message}");
         assert!(message.contains(&context.bucket.name), "what may be left is told: {message}");
+        // More than a minute has passed, so the loop would count as stuck if it did not beat.
+        assert_eq!(status_line(address, "/livez").await.expect("an answer"), "HTTP/1.1 200 OK");
         spool_is_empty(&operator).await;
         assert!(events(&context, "b").await.len() <= 10);
         proxy.pass();

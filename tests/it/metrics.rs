@@ -2,24 +2,18 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr};
 
+use debugbundle_crd::{DebugBundle, Phase};
 use harness::{Operator, bundle::spec_about, until, velero_objects::restore, with_namespace};
 use serde_json::json;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
 
 use crate::support::{
     bundles::LIMIT,
-    prometheus::{free_address, promtool},
+    http::{answer, free_address},
+    prometheus::promtool,
 };
 
 async fn scraped(address: SocketAddr) -> String {
-    let mut connection = TcpStream::connect(address).await.expect("it listens");
-    let request = b"GET /metrics HTTP/1.1\r\nhost: it\r\nconnection: close\r\n\r\n";
-    connection.write_all(request).await.expect("sent");
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).await.expect("an answer that ends");
+    let answer = answer(address, "/metrics").await.expect("an answer that ends");
     assert!(answer.contains("content-type: application/openmetrics-text; version=1.0.0"), "{answer}");
     answer.split_once("\r\n\r\n").expect("a head and a body").1.to_owned()
 }
@@ -85,6 +79,27 @@ async fn after_three_bundles_of_different_results_metrics_count_them_and_name_no
         for name in ["orchid", "nobody", "nowhere", "not-there", context.namespace.as_str()] {
             assert!(!text.contains(name), "{name} is in\n{text}");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn issue_33_tries_to_reach_the_store_of_a_target_are_counted_while_its_bundle_waits() {
+    with_namespace("metrics-away", |context| async move {
+        context.create_velero(restore("r1").partially_failed()).await;
+        let away = json!({"spec": {"config": {"s3Url": "http://127.0.0.1:1"}}});
+        context.patch_velero("BackupStorageLocation", "default", away).await;
+        let address = free_address();
+        let _operator = Operator::of(&context).args(["--http-address", &address.to_string()]).ready().await;
+        context.debug_bundle("waits", spec_about("Restore", "r1")).await;
+        until(LIMIT, "a try is counted", || async {
+            let text = scraped(address).await;
+            let counted = "debugbundle_upload_retries_total{step=\"connection\",reason=\"StoreUnreachable\"}";
+            if text.contains(counted) { Ok(()) } else { Err(text) }
+        })
+        .await;
+        let bundle = context.api::<DebugBundle>().get("waits").await.expect("it is there");
+        assert_eq!(bundle.status.and_then(|status| status.phase), Some(Phase::Collecting), "it waits unsealed");
     })
     .await;
 }

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use crate::support::{
     bundles::{LIMIT, server_pod},
     chart::{NAMESPACE, of_kind, render, rendered, text},
-    prometheus::{Prometheus, free_address, promtool},
+    http::free_address,
+    prometheus::{Prometheus, promtool},
 };
 
 /// Where the runbooks are, for readers of an alert.
@@ -213,7 +214,9 @@ async fn a_prometheus_that_scrapes_the_operator_answers_each_query_and_fires_wit
             let command =
                 command.replace(NAMESPACE, &context.namespace).replace("{{ $labels.trigger }}", "PartiallyFailed");
             let command = command.replace("{{ $labels.result }}", "LocationNotFound");
-            let done = context.stand.kubectl(command.strip_prefix("kubectl ").expect("kubectl").split(' ')).await;
+            // As a shell reads it.
+            let words = command.strip_prefix("kubectl ").expect("kubectl").replace('\'', "");
+            let done = context.stand.kubectl(words.split(' ')).await;
             let said = String::from_utf8_lossy(&done.stdout);
             assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
             match text(alert, "/alert") {

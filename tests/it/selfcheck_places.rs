@@ -271,7 +271,7 @@ async fn sec_x52_wherever_a_key_stands_whole_or_torn_there_is_a_bundle() {
             let text = |body: &Vec<u8>| String::from_utf8_lossy(body).into_owned();
             let texts: BTreeMap<&str, String> =
                 entries.iter().map(|(path, body)| (path.as_str(), text(body))).collect();
-            for path in ["summary.md", "report.html", "analysis/findings.json"] {
+            for path in ["summary.md", "report.html", "analysis/diagnosis.json"] {
                 assert!(texts.contains_key(path), "{path} is missing: {:?}", texts.keys());
             }
             for secret in &planted.secrets {

@@ -537,7 +537,10 @@ async fn issue_32_a_stop_names_the_number_of_deletions_that_a_full_record_has_no
         assert_eq!(operator.wait_exit(Duration::from_secs(40)).await, 0);
         let note = until_event_on_location(&context, "NotDeleted").await;
         assert!(note.starts_with("3 bundles of deleted DebugBundles are still stored here"), "{note}");
-        assert!(note.contains("its record has no room for them") && note.contains("prune removes them"), "{note}");
+        assert!(
+            note.contains("its record has no room for them") && note.contains("prune --delete removes them"),
+            "{note}"
+        );
         assert_eq!(keys(&context).await.len(), 3);
     })
     .await;

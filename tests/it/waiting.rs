@@ -60,7 +60,7 @@ async fn what_waits_in_a_real_velero_names_what_is_in_front_of_it() {
         assert_eq!(why(&status), [("waits-behind", cause.as_str())]);
         assert_eq!(status.cause.as_deref(), Some(cause.as_str()));
         let bundle = context.download(&status).await;
-        let steps: Vec<Value> = serde_json::from_str(&bundle.file("analysis/cause-trail.json")).unwrap();
+        let steps = bundle.cause_tree();
         let way: Vec<&str> = steps.iter().map(|step| step["object"].as_str().unwrap()).collect();
         let space = &context.namespace;
         assert_eq!(way, [format!("Restore/{space}/r2"), format!("Restore/{space}/r1")]);
@@ -77,7 +77,7 @@ async fn what_waits_in_a_real_velero_names_what_is_in_front_of_it() {
             backups[..3].iter().map(|backup| backup["metadata"]["name"].as_str().unwrap()).collect();
         first.sort_unstable();
         assert_eq!(first, ["b1", "b2", "b3"], "so that no limit hits them");
-        let findings: Vec<Value> = serde_json::from_str(&bundle.file("analysis/findings.json")).unwrap();
+        let findings = bundle.findings();
         let quoted: Vec<&str> =
             findings[0]["evidence"].as_array().unwrap().iter().map(|proof| proof["text"].as_str().unwrap()).collect();
         assert_eq!(quoted, [format!("Backup b1 is InProgress since {since}"), "Backup b2 is Queued".to_owned()]);

@@ -42,7 +42,7 @@ macro_rules! kinds {
 kinds! {
     Installation Backup Restore PodVolumeBackup PodVolumeRestore DataUpload DataDownload BackupStorageLocation BackupRepository
     Namespace Pod Deployment DaemonSet PersistentVolumeClaim PersistentVolume StorageClass VolumeAttachment
-    VolumeSnapshot VolumeSnapshotContent Node Event
+    VolumeSnapshot VolumeSnapshotContent Node ResourceQuota CustomResourceDefinition Event
 }
 
 impl Kind {
@@ -128,11 +128,13 @@ pub enum Wanted {
 
 /// A text of the results file that Velero writes about a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ResultText {
-    /// An error.
-    Error(String),
-    /// A warning.
-    Warning(String),
+pub struct ResultText {
+    /// It is an error, and not a warning.
+    pub is_error: bool,
+    /// The text.
+    pub text: String,
+    /// How often it was said, or one like it that was not kept.
+    pub times: u64,
 }
 
 /// What is known of the cluster at a moment.
@@ -300,15 +302,17 @@ impl<'a> View<'a> {
 
     /// The errors of the target's results file.
     pub(crate) fn errors_of_results(&self) -> impl Iterator<Item = &'a str> {
-        let error = |one: &'a ResultText| if let ResultText::Error(text) = one { Some(text.as_str()) } else { None };
-        self.results().iter().filter_map(error)
+        self.counted_errors().map(|(text, _)| text)
+    }
+
+    /// The errors of the target's results file, each with how often it was said.
+    pub(crate) fn counted_errors(&self) -> impl Iterator<Item = (&'a str, u64)> {
+        self.results().iter().filter(|one| one.is_error).map(|one| (one.text.as_str(), one.times))
     }
 
     /// The warnings of the target's results file.
     pub(crate) fn warnings_of_results(&self) -> impl Iterator<Item = &'a str> {
-        let warning =
-            |one: &'a ResultText| if let ResultText::Warning(text) = one { Some(text.as_str()) } else { None };
-        self.results().iter().filter_map(warning)
+        self.results().iter().filter(|one| !one.is_error).map(|one| one.text.as_str())
     }
 
     fn results(&self) -> &'a [ResultText] {

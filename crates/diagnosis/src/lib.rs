@@ -16,12 +16,16 @@
 //! | [`say`] | a root as one line |
 //! | [`remedy`] | what a person can do about a root |
 //! | [`texts`], [`hook`] | what error texts and logs say |
+//! | [`alike`] | texts that say the same of different objects |
+//! | `leads` | the objects that an error names |
 //! | [`label`] | names as Velero writes them into labels |
 
+pub mod alike;
 pub mod graph;
 pub mod hook;
 mod kinds;
 pub mod label;
+mod leads;
 pub mod reason;
 pub mod remedy;
 pub mod say;
@@ -33,7 +37,8 @@ mod scenes;
 
 pub use graph::{Graph, Id, Kind, Known, ResultText, Wanted};
 pub use hook::{FailedHook, Hooks};
-pub use kinds::{InstallationParts, has_ended, parts};
+pub use kinds::{InstallationParts, has_ended, is_custom, made, parts};
+pub use leads::named;
 pub use reason::RootReason;
 pub use remedy::{Command, Remedy, of_error, remedy};
 pub use say::{line, stands};

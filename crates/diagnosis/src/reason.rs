@@ -22,6 +22,11 @@ pub enum RootReason {
     Lost,
     /// The attachment holds the volume on another node, for this pod if one is known.
     Held(Option<Id>),
+    /// It is being deleted, and this finalizer keeps it; for a claim that is in use, until this pod ends, which may be
+    /// what the finalizer keeps.
+    Leaving(String, Option<Id>),
+    /// The API server does not serve the kind that it defines; a text of others says so.
+    NotServed(String),
     /// The DaemonSet has no pod on this node.
     NotOn(String),
     /// The location takes no new Backup.

@@ -1,5 +1,8 @@
 //! The scenes of `tests/scenes`, walked without a cluster.
 
+mod lives;
+mod properties;
+
 use std::{collections::BTreeSet, fs, path::Path};
 
 use jiff::{Span, Timestamp};
@@ -79,10 +82,12 @@ fn scenes() -> Vec<Scene> {
                 kind => Id::new(Kind::of(kind), "velero", name),
             },
             objects,
-            results: texts(&results["errors"])
+            results: [("errors", true), ("warnings", false)]
                 .into_iter()
-                .map(ResultText::Error)
-                .chain(texts(&results["warnings"]).into_iter().map(ResultText::Warning))
+                .flat_map(|(which, is_error)| {
+                    let of_it = texts(&results[which]).into_iter();
+                    of_it.map(move |text| ResultText { is_error, text, times: 1 })
+                })
                 .collect(),
             hooks: hooks.failed(),
             said: logs(&folder),
@@ -138,10 +143,7 @@ fn logs(folder: &Path) -> Vec<(String, String, bool, String)> {
 }
 
 fn changed(text: &ResultText, change: &dyn Fn(&str) -> String) -> ResultText {
-    match text {
-        ResultText::Error(text) => ResultText::Error(change(text)),
-        ResultText::Warning(text) => ResultText::Warning(change(text)),
-    }
+    ResultText { text: change(&text.text), ..text.clone() }
 }
 
 fn text(value: &Value) -> &str {
@@ -169,7 +171,15 @@ fn nodes(text: &str) -> impl Iterator<Item = Value> + use<'_> {
 }
 
 fn graph(scene: &Scene) -> Graph<'_> {
-    let mut graph = unread();
+    graph_at(scene, now())
+}
+
+fn now() -> Timestamp {
+    NOW.parse().unwrap()
+}
+
+fn graph_at(scene: &Scene, now: Timestamp) -> Graph<'_> {
+    let mut graph = Graph::new("velero", now);
     for object in &scene.objects {
         graph.add(object);
     }
@@ -183,7 +193,7 @@ fn graph(scene: &Scene) -> Graph<'_> {
 
 /// Nothing is known.
 fn unread<'a>() -> Graph<'a> {
-    Graph::new("velero", NOW.parse().unwrap())
+    Graph::new("velero", now())
 }
 
 /// The last words of a container's instance in a scene.
@@ -272,50 +282,6 @@ fn noise() -> Vec<Value> {
 }
 
 #[test]
-fn noise_changes_no_line() {
-    let noise = noise();
-    for scene in scenes() {
-        let mut crowded = graph(&scene);
-        // A location or a repository in trouble is no noise for the installation that it belongs to.
-        let is_part = |object: &&Value| {
-            scene.target.kind == Kind::Installation
-                && matches!(Id::of(object).kind, Kind::BackupStorageLocation | Kind::BackupRepository)
-        };
-        for object in noise.iter().filter(|object| !is_part(object)) {
-            crowded.add(object);
-        }
-        assert_eq!(first_line(&scene, &crowded.whole()), first_line(&scene, &graph(&scene).whole()), "{}", scene.name);
-    }
-}
-
-#[test]
-fn names_and_times_change_nothing_else_in_a_line() {
-    let of = |scene: &Scene, change: &dyn Fn(&str) -> String, now: &str| {
-        let mut graph = Graph::new(&change("velero"), now.parse().unwrap());
-        let objects: Vec<Value> =
-            scene.objects.iter().map(|object| serde_json::from_str(&change(&object.to_string())).unwrap()).collect();
-        for object in &objects {
-            graph.add(object);
-        }
-        graph.results(scene.results.iter().map(|text| changed(text, change)));
-        graph.failed_hooks(scene.hooks.iter().map(|hook| FailedHook { words: change(&hook.words), ..hook.clone() }));
-        for (pod, container, is_previous, words) in &scene.said {
-            graph.said(Id::new(Kind::Pod, "velero", pod), container, *is_previous, Some(change(words)));
-        }
-        let found = walk(&graph.whole(), &scene.target);
-        found.roots.first().map(line)
-    };
-    let node = Regex::new(r"\bnode-([a-z])\b").unwrap();
-    for scene in scenes() {
-        let before = of(&scene, &str::to_owned, NOW);
-        let renamed = |text: &str| node.replace_all(&text.replace("shop", "bakery"), "worker-$1").into_owned();
-        assert_eq!(of(&scene, &renamed, NOW), before.as_deref().map(&renamed), "{}", scene.name);
-        let later = |text: &str| text.replace("2026-", "2027-");
-        assert_eq!(of(&scene, &later, &later(NOW)), before.as_deref().map(later), "{}", scene.name);
-    }
-}
-
-#[test]
 fn what_is_not_known_is_wanted_and_a_walk_that_gets_it_says_the_same() {
     for scene in scenes() {
         let wanted = first_line(&scene, &graph(&scene).whole());
@@ -330,49 +296,53 @@ fn what_is_not_known_is_wanted_and_a_walk_that_gets_it_says_the_same() {
             rounds += 1;
             assert!(rounds <= 12, "{}: {:?}", scene.name, found.wants);
             for want in found.wants {
-                match want {
-                    Wanted::Object(id) => {
-                        let object = scene.objects.iter().find(|object| Id::of(object) == id);
-                        reading.answer(id, object.map_or(Known::Absent, Known::Found));
-                    }
-                    Wanted::List(kind, namespace) => {
-                        let of_kind = |object: &&Value| {
-                            let id = Id::of(object);
-                            id.kind == kind && id.namespace == namespace
-                        };
-                        for object in scene.objects.iter().filter(of_kind) {
-                            reading.add(object);
-                        }
-                        reading.listed(kind, &namespace);
-                    }
-                    Wanted::Labelled(kind, label, value) => {
-                        let has_it = |object: &&Value| {
-                            Id::of(object).kind == kind && object["metadata"]["labels"][&label] == value.as_str()
-                        };
-                        for object in scene.objects.iter().filter(has_it) {
-                            reading.add(object);
-                        }
-                        reading.labelled(kind, &label, &value);
-                    }
-                    Wanted::Warnings(id) => {
-                        let about = |object: &&Value| {
-                            let regarding = &object["involvedObject"];
-                            regarding["kind"] == id.kind.as_str() && regarding["name"] == id.name.as_str()
-                        };
-                        for object in scene.objects.iter().filter(|object| object["kind"] == "Event").filter(about) {
-                            reading.add(object);
-                        }
-                        reading.warned(id);
-                    }
-                    Wanted::LastWords(pod, container, is_previous) => {
-                        let words = words(&scene, &pod, &container, is_previous).cloned();
-                        reading.said(pod, &container, is_previous, words);
-                    }
-                    Wanted::Results => reading.results(scene.results.clone()),
-                    Wanted::FailedHooks => reading.failed_hooks(scene.hooks.clone()),
-                }
+                answer(&scene, &mut reading, want);
             }
         }
+    }
+}
+
+/// Answers a want from the scene.
+fn answer<'a>(scene: &'a Scene, reading: &mut Graph<'a>, want: Wanted) {
+    match want {
+        Wanted::Object(id) => {
+            let object = scene.objects.iter().find(|object| Id::of(object) == id);
+            reading.answer(id, object.map_or(Known::Absent, Known::Found));
+        }
+        Wanted::List(kind, namespace) => {
+            let of_kind = |object: &&Value| {
+                let id = Id::of(object);
+                id.kind == kind && id.namespace == namespace
+            };
+            for object in scene.objects.iter().filter(of_kind) {
+                reading.add(object);
+            }
+            reading.listed(kind, &namespace);
+        }
+        Wanted::Labelled(kind, label, value) => {
+            let has_it =
+                |object: &&Value| Id::of(object).kind == kind && object["metadata"]["labels"][&label] == value.as_str();
+            for object in scene.objects.iter().filter(has_it) {
+                reading.add(object);
+            }
+            reading.labelled(kind, &label, &value);
+        }
+        Wanted::Warnings(id) => {
+            let about = |object: &&Value| {
+                let regarding = &object["involvedObject"];
+                regarding["kind"] == id.kind.as_str() && regarding["name"] == id.name.as_str()
+            };
+            for object in scene.objects.iter().filter(|object| object["kind"] == "Event").filter(about) {
+                reading.add(object);
+            }
+            reading.warned(id);
+        }
+        Wanted::LastWords(pod, container, is_previous) => {
+            let words = words(scene, &pod, &container, is_previous).cloned();
+            reading.said(pod, &container, is_previous, words);
+        }
+        Wanted::Results => reading.results(scene.results.clone()),
+        Wanted::FailedHooks => reading.failed_hooks(scene.hooks.clone()),
     }
 }
 

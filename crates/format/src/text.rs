@@ -33,6 +33,22 @@ pub fn bounded(text: &str, max: usize) -> Cow<'_, str> {
     }
 }
 
+/// At most `max` bytes of a line about a failure: two fifths from its beginning, which names the object, and the rest from
+/// its end, which says why. The `…` between them counts.
+pub fn bounded_within(line: &str, max: usize) -> Cow<'_, str> {
+    const MARK: &str = "…";
+    let Some(room) = max.checked_sub(MARK.len()).filter(|_| line.len() > max) else { return bounded(line, max) };
+    let head = line.floor_char_boundary(room * 2 / 5);
+    let tail = line.ceil_char_boundary(line.len() - (room - head));
+    Cow::Owned(format!("{}{MARK}{}", &line[..head], &line[tail..]))
+}
+
+/// Whether a line is what [`bounded_within`] makes of a whole one, for any length.
+pub fn is_bounded_form(line: &str, whole: &str) -> bool {
+    line.split_once('…')
+        .map_or(line == whole, |(head, tail)| line == whole || (whole.starts_with(head) && whole.ends_with(tail)))
+}
+
 /// A size for people, in decimal units with one digit after the point: `512 B`, `2.1 MB`.
 pub fn human_bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
@@ -145,6 +161,13 @@ mod tests {
         assert_eq!(bounded("grüße", 6), "gr…");
         assert_eq!(bounded("grüße", 2), "gr");
         assert_eq!(bounded("ü", 1), "");
+        assert_eq!(bounded_within("grüße", 7), "grüße");
+        assert_eq!(bounded_within("Restore r1 is Failed: the disk is full", 23), "Restore …disk is full");
+        assert_eq!(bounded_within("ßßßßßßßß", 12), "ß…ßßß");
+        assert_eq!(bounded_within("grüße", 2), "gr");
+        assert!(
+            is_bounded_form("gr…ße", "grüße") && is_bounded_form("a…b", "a…b") && !is_bounded_form("gr…ß", "grüße")
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ enum Form {
     Yaml,
     /// The line behind its signs; the section.
     Markdown,
-    /// The row of a table, else the text between two tags; the section.
+    /// The row of a table or list, else the text between two tags; the section.
     Html,
 }
 
@@ -36,7 +36,7 @@ impl Form {
     fn marker(self, line: &[u8], rule: &str) -> String {
         match self {
             Self::Lines => format!("debugbundle: a line was withheld here, the self-check found {rule} in it"),
-            Self::Html if line.starts_with(ROW) => format!("<td>withheld by the self-check ({rule})</td>"),
+            Self::Html if line.starts_with(b"<tr") => format!("<td>withheld by the self-check ({rule})</td>"),
             Self::Json | Self::Yaml | Self::Markdown | Self::Html => format!("withheld by the self-check ({rule})"),
         }
     }
@@ -52,8 +52,8 @@ impl Form {
     }
 }
 
-/// How the rows of a report begin.
-const ROW: &[u8] = b"<tr";
+/// How the rows of a report begin and end.
+const ROWS: [(&[u8], &[u8]); 2] = [(b"<tr", b"</tr>"), (b"<li", b"</li>")];
 
 /// What a [`Mender`] removed.
 #[derive(Debug, Default)]
@@ -227,11 +227,11 @@ fn piece(line: &[u8], hit: &Range<usize>, form: Form) -> Option<Range<usize>> {
     (whole.start <= hit.start && hit.end <= whole.end).then_some(whole)
 }
 
-/// The cells of a table's row, else the text between two tags.
+/// What is in a row, else the text between two tags.
 fn text_of_html(line: &[u8], hit: &Range<usize>) -> Option<Range<usize>> {
-    if line.starts_with(ROW) {
+    if let Some((_, end)) = ROWS.iter().find(|(start, _)| line.starts_with(start)) {
         let start = memchr::memchr(b'>', line)? + 1;
-        return Some(start..memchr::memmem::rfind(line, b"</tr>")?);
+        return Some(start..memchr::memmem::rfind(line, end)?);
     }
     let start = line[..hit.start].iter().rposition(|byte| b"<>".contains(byte)).map_or(0, |at| at + 1);
     let end = line[hit.start..].iter().position(|byte| b"<>\n".contains(byte)).map_or(line.len(), |at| hit.start + at);

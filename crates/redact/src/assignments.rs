@@ -196,7 +196,7 @@ impl Assigned {
         let spaced = at > gap;
         let (length, colon, percent) = match separator(&line[at..]) {
             Some(found) => found,
-            None if flag && quoted && starts(line, at, b",") => (1, false, 0),
+            None if flag && quoted && starts(line, at, b",") && is_element(line, name.start, at) => (1, false, 0),
             None if quoted && starts(line, at, b",") && is_set(&line[..name.start]) => (1, false, 0),
             None if flag && spaced => (0, false, 0),
             None if element && starts(line, at, b">") => (1, false, 0),
@@ -346,6 +346,17 @@ impl Assigned {
         }
         value
     }
+}
+
+/// Whether the flag at `start` is a whole string, and the string behind the comma is no key: `"--password","x"`, and not
+/// `"ran mysql --password","message":`.
+fn is_element(line: &[u8], start: usize, comma: usize) -> bool {
+    let is_whole = start.checked_sub(1).is_some_and(|at| matches!(line[at], b'"' | b'\'' | b'`'));
+    let is_key = Quote::at(line, skip_space(line, comma + 1)).is_some_and(|(quote, from)| {
+        let behind = Quote::at(line, quote.close(line, from)).map_or(line.len(), |(_, behind)| behind);
+        line.get(skip_space(line, behind)) == Some(&b':')
+    });
+    is_whole && !is_key
 }
 
 /// `os.Setenv("`: the name in the quotes is set to the value behind a comma.

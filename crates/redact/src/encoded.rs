@@ -61,11 +61,11 @@ pub(super) fn next(text: &[u8], from: usize) -> Option<Run> {
         let padding = text[end..].iter().take(2).take_while(|b| **b == b'=').count();
         if end - start + padding >= SHORTEST {
             let begins = begins(text, start..end);
-            let escaped = start > 0 && text[start - 1] == b'\\' && matches!(text[start], b'n' | b'r' | b't');
-            let digits = start + usize::from(escaped)..end + padding;
-            let is_key = pem::is_key_line(text, digits.clone())
-                && (0..ALIGNMENTS).all(|offset| first_words(&text[digits.start + offset..end]).is_none());
-            let key = is_key.then_some(digits);
+            let is_key = |digits: &Range<usize>| {
+                pem::is_key_line(text, digits.clone())
+                    && (0..ALIGNMENTS).all(|offset| first_words(&text[digits.start + offset..end]).is_none())
+            };
+            let key = pem::fronts(text, start).map(|front| start + front..end + padding).find(is_key);
             if key.is_some() || begins.iter().any(Option::is_some) {
                 return Some(Run { at: start..end + padding, key, begins });
             }

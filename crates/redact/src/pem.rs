@@ -75,9 +75,17 @@ static BODY_BEHIND: LazyLock<Regex> = LazyLock::new(|| {
 });
 /// A key in base64 of any length, to the end of the base64 digits.
 static ENCODED: LazyLock<Regex> = LazyLock::new(|| pattern("LS0tLS1CRUdJTi[A-Za-z0-9+/_-]*={0,2}"));
+/// A colour code at the end of a text, raw or escaped, and most bytes of it.
+static COLOUR_BEHIND: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?:\x1b|\\+(?:u001[bB]|x1[bB]|033))\[[0-9;]{0,8}m$"));
+const COLOUR: usize = 24;
 /// The log's prefix of a line: a time, a stream of the container runtime.
 static PREFIX: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"^\s*(?:[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.,]+(?:Z|[+-][0-9:]+)?\s+)?(?:std(?:out|err) [FP] )?\s*")
+    pattern(concat!(
+        r"^\s*(?:[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.,]+(?:Z|[+-][0-9:]+)?\s+)?(?:std(?:out|err) [FP] )?\s*",
+        // A colour code.
+        r"(?:(?:\x1b|\\+(?:u001[bB]|x1[bB]|033))\[[0-9;]{0,8}m)?",
+    ))
 });
 
 fn pattern(text: &str) -> Regex {
@@ -200,6 +208,23 @@ pub(super) fn is_key_line(text: &[u8], digits: Range<usize>) -> bool {
     };
     // `H4sI` begins data that gzip packed.
     is_noise(line) && !is_id && !line.starts_with(b"H4sI")
+}
+
+/// How many of the digits behind `start` may belong to something in front of a line of a key: to an escape (`\n`, `\u0020`,
+/// `%20`), a colour code, or a sign such as that of a diff.
+pub(super) fn fronts(text: &[u8], start: usize) -> impl Iterator<Item = usize> {
+    let (before, run) = (start.checked_sub(1).map(|at| text[at]), &text[start..]);
+    let first = run.first().copied().unwrap_or_default();
+    let letter = before == Some(b'\\') && matches!(first, b'n' | b'r' | b't');
+    let unicode = before == Some(b'\\') && first == b'u';
+    let percent = before == Some(b'%') && run.iter().take(2).all(u8::is_ascii_hexdigit);
+    let sign = matches!(first, b'+' | b'-' | b'/');
+    let parameters = run.iter().take(3).take_while(|byte| byte.is_ascii_digit()).count();
+    let colour = matches!(before, Some(b'[' | b';')) && run.get(parameters) == Some(&b'm');
+    // An escape is surely none of the digits.
+    let surely = usize::from(letter);
+    let others = [(unicode, 5), (percent, 2), (sign, 1), (colour, parameters + 1)];
+    std::iter::once(surely).chain(others.into_iter().filter(|(is, _)| *is).map(|(_, length)| length))
 }
 
 /// Whether these base64 digits are random: neighbours are often of different classes.
@@ -491,12 +516,14 @@ fn field(line: &[u8], lead: &[u8]) -> Option<Range<usize>> {
     (to > from && ends && mixed && (to - from).is_multiple_of(4)).then_some(from..to)
 }
 
-/// The base64 at the end of a line, ignoring a quote or an escaped line end behind it.
+/// The base64 at the end of a line, ignoring a quote, an escaped line end or a colour code behind it.
 pub(super) fn digits(line: &[u8]) -> Range<usize> {
     let mut end = line.trim_ascii_end().len();
     loop {
         let rest = &line[..end];
-        if rest.ends_with(b"\\n") || rest.ends_with(b"\\r") {
+        if let Some(colour) = COLOUR_BEHIND.find(&rest[rest.len().saturating_sub(COLOUR)..]) {
+            end -= colour.len();
+        } else if rest.ends_with(b"\\n") || rest.ends_with(b"\\r") {
             end -= 2;
         } else if rest.ends_with(b"\"") || rest.ends_with(b"'") || rest.ends_with(b",") {
             end -= 1;
@@ -507,7 +534,12 @@ pub(super) fn digits(line: &[u8]) -> Range<usize> {
     let padding = line[..end].iter().rev().take(2).take_while(|b| **b == b'=').count();
     let is_digit = |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
     let run = line[..end - padding].iter().rev().take_while(is_digit).count();
-    if run == 0 { end..end } else { end - padding - run..end }
+    if run == 0 {
+        return end..end;
+    }
+    let start = end - padding - run;
+    let colour = fronts(line, start).last().filter(|_| matches!(line[..start].last(), Some(b'[' | b';')));
+    start + colour.unwrap_or(0)..end
 }
 
 /// `Proc-Type: 4,ENCRYPTED`, `DEK-Info: …` in front of the digits of an encrypted key.

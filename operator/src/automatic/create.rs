@@ -162,7 +162,7 @@ pub(super) async fn prune(automatic: &Automatic, surplus: &Surplus) {
     let Some(bundle) = unfinished else { return };
     let (Some(target), Some(uid)) = (&bundle.spec.target, bundle.labels().get(TARGET_UID_LABEL)) else { return };
     let status = bundle.status.as_ref();
-    let is_explained = status.is_some_and(|status| status.phase == Some(Phase::Uploading));
+    let is_explained = status.is_some_and(|status| status.phase == Some(Phase::Uploading) || status.upload.is_some());
     let unknown = if is_explained { "no cause was found" } else { "its cause was not looked for yet" };
     let cause = status.and_then(|status| status.cause.as_deref()).unwrap_or(unknown);
     let note = format!(

@@ -37,7 +37,7 @@ pub(super) struct Ledger {
     /// The policy in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     policy: Option<PolicyVersion>,
-    /// The last policy that worked, for a start at which the present one does not. The defaults, if there was none.
+    /// The last policy that worked, for the time in which the present one does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     worked: Option<Box<DebugBundlePolicySpec>>,
     /// Created DebugBundles: their marks, and the time of creation in seconds since 1970.
@@ -101,7 +101,8 @@ impl Ledger {
         works: Option<&DebugBundlePolicySpec>,
         now: Timestamp,
     ) -> bool {
-        if let Some(works) = works {
+        // The absence of a policy does not count: the defaults lack the redaction rules of a policy that does not work.
+        if let (Some(_), Some(works)) = (policy, works) {
             let is_small = serde_json::to_string(works).is_ok_and(|text| text.len() <= POLICY_BYTES);
             self.worked = is_small.then(|| Box::new(works.clone()));
         }
@@ -338,6 +339,17 @@ mod tests {
         works.schedules = vec!["s".repeat(253); 256];
         ledger.follow(Some(&policy), Some(&works), at(4));
         assert_eq!(ledger.last_that_worked(), None);
+    }
+
+    #[test]
+    fn issue_32_the_absence_of_a_policy_is_no_policy_that_worked() {
+        let mut ledger = Ledger::first(at(0));
+        let works = DebugBundlePolicySpec { rate_per_hour: 7, ..DebugBundlePolicySpec::default() };
+        ledger.follow(None, Some(&DebugBundlePolicySpec::default()), at(1));
+        assert_eq!(ledger.last_that_worked(), None);
+        ledger.follow(Some(&DebugBundlePolicy::new("default", works.clone())), Some(&works), at(2));
+        ledger.follow(None, Some(&DebugBundlePolicySpec::default()), at(3));
+        assert_eq!(ledger.last_that_worked(), Some(&works));
     }
 
     #[test]

@@ -60,6 +60,7 @@ use crate::{
     notify::{self, Notifier},
     observed::Observed,
     sweep::lists,
+    velero::is_dns_name,
 };
 use announce::{Announcement, Announcements};
 use create::{Created, Room};
@@ -327,6 +328,8 @@ impl Task {
         self.location = TemplateLocation::default();
         let spec = self.policy.as_ref().map(|policy| policy.spec.clone()).unwrap_or_default();
         let read = rules_of(spec).await;
+        // Rules that are in force without a policy are the defaults.
+        let had_none = !self.ledger.knows_a_policy();
         // The policy on record is that of an earlier process, too.
         let works = read.as_ref().ok().map(Rules::spec);
         let is_new = self.ledger.follow(self.policy.as_ref(), works, Timestamp::now());
@@ -338,10 +341,11 @@ impl Task {
             }
             Err(error) => error,
         };
-        if self.rules.is_none()
-            && let Some(worked) = self.ledger.last_that_worked().cloned()
-        {
-            self.rules = rules_of(worked).await.ok();
+        if self.rules.is_none() || had_none {
+            self.rules = match self.ledger.last_that_worked().cloned() {
+                Some(worked) => rules_of(worked).await.ok(),
+                None => None,
+            };
         }
         let message = report::invalid(&error, self.rules.is_some());
         if is_new || self.invalid.is_none() {
@@ -663,6 +667,10 @@ async fn rules_of(spec: DebugBundlePolicySpec) -> Result<Rules, String> {
 /// Whether a label on the Schedule of this name says that no DebugBundle is wanted. A Schedule that does not exist counts
 /// as one without the label, and so does one that may not be read; `None`: the API server did not answer.
 async fn skips(automatic: &Automatic, name: &str) -> Option<bool> {
+    // A Restore may name any text; no Schedule has this name, and in a path it could lead elsewhere.
+    if !is_dns_name(name) {
+        return Some(false);
+    }
     let resource = velero_resource("v1", "Schedule", "schedules");
     let schedules: Api<DynamicObject> = Api::namespaced_with(automatic.client.clone(), &automatic.namespace, &resource);
     match crate::client::in_time(schedules.get_metadata_opt(name)).await {

@@ -97,7 +97,14 @@ impl Targets {
     fn see(&mut self, watched: Option<Watched>) {
         let Some(mut watched) = watched else { return };
         // Velero's clock may be behind that of the API server.
-        watched.synced &= !self.by_uid.contains_key(&watched.uid);
+        let before = self.by_uid.get(&watched.uid);
+        watched.synced &= before.is_none();
+        // What moved had not ended then, whatever Velero's clock says.
+        let not_before = before.and_then(|before| {
+            let Watched { stage, completed, moved, .. } = &before.watched;
+            if stage.has_ended() { *completed } else { Some(*moved) }
+        });
+        watched.completed = watched.completed.max(not_before.filter(|_| watched.completed.is_some()));
         if watched.stage.has_ended() && !watched.is_foreign() {
             self.ends.entry(watched.kind).or_default().add(watched.created, watched.ended());
         }
@@ -293,7 +300,10 @@ mod tests {
         assert!(targets.get("b").is_none());
         targets.take(kind, Event::Apply(backup("b", "InProgress", None)));
         targets.take(kind, Event::Apply(failed()));
-        assert!(targets.get("b").is_some(), "only Velero's clock is behind");
+        let seen = targets.get("b").expect("only Velero's clock is behind").watched.ended();
+        assert!(seen > at("02:59:59"), "it ended when it was seen to end: {seen}");
+        targets.take(kind, Event::Apply(failed()));
+        assert_eq!(targets.get("b").map(|tracked| tracked.watched.ended()), Some(seen));
     }
 
     #[test]

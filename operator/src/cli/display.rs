@@ -343,9 +343,6 @@ pub(crate) struct Columns {
     pub namespace: bool,
 }
 
-/// The longest cause in a table that is not wide, in bytes.
-const CAUSE_LIMIT: usize = 64;
-
 /// A table of DebugBundles.
 pub(crate) fn list(bundles: &[DebugBundle], columns: Columns, now: Timestamp) -> String {
     let mut head = vec!["NAME", "KIND", "TARGET", "TRIGGER", "PHASE", "CAUSE", "SIZE"];
@@ -373,8 +370,8 @@ fn row(bundle: &DebugBundle, columns: Columns, now: Timestamp) -> Vec<String> {
     cells.push(target.map(|target| target.name.clone()).unwrap_or_default());
     cells.push(bundle.trigger().to_string());
     cells.push(status.and_then(|status| status.phase).unwrap_or(Phase::New).to_string());
-    let cause = status.and_then(cause).unwrap_or_default();
-    cells.push(if columns.wide { cause } else { bounded(&cause, CAUSE_LIMIT).into_owned() });
+    let brief = status.and_then(|status| status.cause_brief.clone()).filter(|_| !columns.wide);
+    cells.push(brief.or_else(|| status.and_then(cause)).unwrap_or_default());
     cells.push(stored.map(|stored| human_bytes(size(stored))).unwrap_or_default());
     if columns.wide {
         let time = |time: Option<&Time>| time.map(at).unwrap_or_default();

@@ -5,10 +5,10 @@
 use std::{fmt::Write as _, io::Write, time::Duration};
 
 use debugbundle_crd::{CauseConfidence, DebugBundle, TargetKind};
-use debugbundle_diagnosis::{Confidence, Id, Kind, Root, line};
-use debugbundle_format::text::{bounded, escape_for_terminal};
+use debugbundle_diagnosis::{Id, Kind};
+use debugbundle_format::text::{bounded, escape_for_terminal, is_bounded_form};
 use kube::{Api, Client, ResourceExt as _};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     args::{DocumentFormat, Explain},
@@ -16,7 +16,11 @@ use super::{
     exit::{CliError, Exit},
     list,
 };
-use crate::explain::{Explained, Reader, explain};
+use crate::{
+    diagnose::{DiagnosisDocument, EarlierDiagnosis, Finding, LiveFacts, reference},
+    explain::{Explained, Reader, explain},
+    report,
+};
 
 /// How often `--watch` looks.
 const EVERY: Duration = Duration::from_secs(5);
@@ -24,14 +28,6 @@ const EVERY: Duration = Duration::from_secs(5);
 const FURTHER: usize = 5;
 /// Longest line that is printed (bytes).
 const LINE: usize = 1024;
-
-/// What an earlier DebugBundle found.
-struct Earlier {
-    name: String,
-    at: String,
-    cause: String,
-    confidence: Option<CauseConfidence>,
-}
 
 /// Explains once, or again and again until the target has ended.
 pub(crate) async fn run(
@@ -59,7 +55,7 @@ pub(crate) async fn run(
         let is_over = explained.has_ended();
         let earlier = if args.live || !is_over { None } else { earlier(&client, namespace, &explained.target).await };
         let text = match args.output {
-            Some(format) => document(&machine(&explained, earlier.as_ref()), format == DocumentFormat::Json)?,
+            Some(format) => document(&machine(&explained, earlier.clone()), format == DocumentFormat::Json)?,
             None => story(&explained, earlier.as_ref(), namespace),
         };
         if !args.watch || is_over {
@@ -67,7 +63,7 @@ pub(crate) async fn run(
             return Ok(Exit::Done);
         }
         let progress = format!("{}\n", headline(&explained));
-        let cause = explained.explanation.roots.first().map(line).unwrap_or_default();
+        let cause = explained.chain.findings.first().map(|first| first.title.clone()).unwrap_or_default();
         // The whole explanation again only if the cause is another one.
         if shown.1 != cause {
             out.write_all(text.as_bytes()).map_err(CliError::stdout)?;
@@ -81,7 +77,7 @@ pub(crate) async fn run(
 }
 
 /// The cause in the newest DebugBundle about this object; none if it has none, or DebugBundles cannot be read.
-async fn earlier(client: &Client, namespace: &str, target: &Value) -> Option<Earlier> {
+async fn earlier(client: &Client, namespace: &str, target: &Value) -> Option<EarlierDiagnosis> {
     let api: Api<DebugBundle> = Api::namespaced(client.clone(), namespace);
     let name = target["metadata"]["name"].as_str();
     let (restore, backup) = if target["kind"] == "Restore" { (name, None) } else { (None, name) };
@@ -93,8 +89,8 @@ async fn earlier(client: &Client, namespace: &str, target: &Value) -> Option<Ear
         let at = bundle.creation_timestamp().filter(|at| at.0 >= since)?;
         let status = bundle.status.clone()?;
         let at_text = status.completion_timestamp.as_ref().unwrap_or(&at).0.to_string();
-        let found =
-            Earlier { name: bundle.name_any(), at: at_text, cause: status.cause?, confidence: status.confidence };
+        let (debug_bundle, cause) = (bundle.name_any(), status.cause?);
+        let found = EarlierDiagnosis { debug_bundle, seen_at: at_text, cause, confidence: status.confidence };
         Some((at, found))
     });
     explained.max_by_key(|(at, _)| at.clone()).map(|(_, found)| found)
@@ -104,7 +100,7 @@ async fn earlier(client: &Client, namespace: &str, target: &Value) -> Option<Ear
 /// `Velero in namespace velero: server 1 of 1 ready, no node-agent, 2 locations available, no repository`.
 fn headline(explained: &Explained) -> String {
     let metadata = &explained.target["metadata"];
-    if let Some(parts) = &explained.parts {
+    if let Some(parts) = &explained.chain.parts {
         let namespace = metadata["namespace"].as_str().unwrap_or_default();
         return shown(&format!("Velero in namespace {namespace}: {}", parts.words()));
     }
@@ -117,32 +113,34 @@ fn headline(explained: &Explained) -> String {
 }
 
 /// The explanation in plain text.
-fn story(explained: &Explained, earlier: Option<&Earlier>, namespace: &str) -> String {
+fn story(explained: &Explained, earlier: Option<&EarlierDiagnosis>, namespace: &str) -> String {
     let mut text = format!("{}\n\n", headline(explained));
     let mut say = |line: &str| {
         let _ = writeln!(text, "{}", shown(line));
     };
-    let roots = &explained.explanation.roots;
-    let now = roots.first().map(line);
+    let causes = &explained.chain.findings;
+    let now = causes.first().map(|first| first.title.as_str());
     if let Some(earlier) = earlier {
         let sure = earlier.confidence.map(|sure| format!(" ({})", sure.as_str())).unwrap_or_default();
-        say(&format!("As seen {} by DebugBundle {}{sure}:", earlier.at, earlier.name));
+        say(&format!("As seen {} by DebugBundle {}{sure}:", earlier.seen_at, earlier.debug_bundle));
         say(&format!("  {}", earlier.cause));
         say("");
-        let beginning = earlier.cause.split('…').next().unwrap_or_default();
         match &now {
             None => say("Now nothing of it is to be seen: pods and Events of then may be gone."),
-            Some(now) if now.starts_with(beginning) => say("Now:  the same."),
+            Some(now) if is_bounded_form(&earlier.cause, now) => say("Now:  the same."),
             Some(_) => say("Now:"),
         }
     }
-    match (roots.first(), earlier) {
-        (Some(root), _) => {
-            say(&format!("Cause ({}):", word(root.confidence)));
-            say(&format!("  {}", line(root)));
+    match (causes.first(), earlier) {
+        (Some(cause), _) => {
+            say(&format!("Cause ({}):", cause.confidence.unwrap_or(CauseConfidence::Unknown).as_str()));
+            say(&format!("  {}", cause.title));
+            if !cause.alike.is_empty() {
+                say(&format!("  Like it: {}", report::listed(&cause.alike)));
+            }
             say("");
-            for line in tree(root) {
-                say(&line);
+            for line in report::tree(&explained.chain.steps) {
+                say(&format!("  {line}"));
             }
         }
         (None, Some(_)) => {}
@@ -150,37 +148,42 @@ fn story(explained: &Explained, earlier: Option<&Earlier>, namespace: &str) -> S
         (None, None) if explained.has_ended() && explained.phase() != Some("Completed") => {
             say("Nothing that was read says why.");
         }
-        (None, None) if explained.has_ended() || explained.parts.is_some() => say("No failure was found."),
+        (None, None) if explained.has_ended() || explained.chain.parts.is_some() => {
+            match explained.chain.made.join(", ").as_str() {
+                "" => say("No failure was found."),
+                made => say(&format!("No failure was found: {made}.")),
+            }
+        }
         (None, None) => say("No failure was found: it is under way."),
     }
-    if let Some(remedy) = &explained.remedy {
+    if let Some(Finding { remedy, commands, .. }) = causes.first() {
         say("");
         say("What to do:");
-        say(&format!("  {}", remedy.sentence));
-        for command in &remedy.commands {
+        say(&format!("  {remedy}"));
+        for command in commands {
             let word = if command.changes() { "  # changes the cluster" } else { "" };
             say(&format!("  {command}{word}"));
         }
     }
-    if let [_, further @ ..] = roots.as_slice()
+    if let [_, further @ ..] = causes.as_slice()
         && !further.is_empty()
     {
         say("");
         say("Also:");
-        for root in further.iter().take(FURTHER) {
-            say(&format!("  {}", line(root)));
+        for cause in further.iter().take(FURTHER) {
+            say(&format!("  {}", cause.title));
         }
         if further.len() > FURTHER {
             say(&format!("  and {} more", further.len() - FURTHER));
         }
     }
     say("");
-    let checked = explained.checked().into_iter().map(|(kind, number)| format!("{kind} {number}"));
+    let checked = explained.chain.looked_at.iter().map(|(kind, number)| format!("{kind} {number}"));
     say(&format!("Looked at: {}", checked.collect::<Vec<_>>().join(", ")));
     for why in &explained.unread {
         say(&format!("Not read:  {why}"));
     }
-    if !roots.is_empty() && earlier.is_none() {
+    if !causes.is_empty() && earlier.is_none() {
         let place = if namespace == "velero" { String::new() } else { format!(" -n {namespace}") };
         let kind = explained.target["kind"].as_str().unwrap_or_default().to_lowercase();
         let name = explained.target["metadata"]["name"].as_str();
@@ -191,54 +194,23 @@ fn story(explained: &Explained, earlier: Option<&Earlier>, namespace: &str) -> S
     text
 }
 
-/// The way from the target, or from a part of the installation, to the cause: an object on each line.
-fn tree(root: &Root) -> Vec<String> {
-    let objects: Vec<_> = root.way.iter().filter(|point| point.id.kind != Kind::Installation).collect();
-    let last = objects.len().saturating_sub(1);
-    let lines = objects.into_iter().enumerate().map(|(depth, point)| {
-        let branch = if depth == 0 { String::new() } else { format!("{}└─ ", "   ".repeat(depth - 1)) };
-        let stands = if point.stands.is_empty() { String::new() } else { format!(" ({})", point.stands) };
-        let words = if depth == last { format!(": {}", root.words) } else { String::new() };
-        format!("  {branch}{}{stands}{words}", point.id)
-    });
-    lines.collect()
-}
-
 /// The explanation for programs.
-fn machine(explained: &Explained, earlier: Option<&Earlier>) -> Value {
-    let roots = explained.explanation.roots.iter().map(|root| {
-        let way = root.way.iter().filter(|point| point.id.kind != Kind::Installation).map(|point| {
-            let (kind, namespace, name) = (point.id.kind.as_str(), &point.id.namespace, &point.id.name);
-            json!({"kind": kind, "namespace": namespace, "name": name, "stands": point.stands})
-        });
-        let way: Vec<Value> = way.collect();
-        json!({"line": line(root), "confidence": word(root.confidence), "words": root.words, "way": way})
-    });
-    let target = &explained.target;
-    let earlier = earlier.map(|earlier| {
-        json!({"debugBundle": earlier.name, "seenAt": earlier.at, "cause": earlier.cause, "confidence": earlier.confidence})
-    });
-    json!({
-        "kind": target["kind"],
-        "namespace": target["metadata"]["namespace"],
-        "name": target["metadata"]["name"],
-        "phase": explained.phase(),
-        "readAt": explained.read_at.to_string(),
-        "causes": roots.collect::<Vec<_>>(),
-        "remedy": explained.remedy.as_ref().map(|remedy| json!({"sentence": remedy.sentence, "commands": remedy.commands})),
-        "earlier": earlier,
-        "progress": explained.progress,
-        "parts": explained.parts,
-        "lookedAt": explained.checked(),
-        "notRead": explained.unread,
-    })
-}
-
-fn word(confidence: Confidence) -> &'static str {
-    match confidence {
-        Confidence::Certain => "certain",
-        Confidence::Likely => "likely",
-        Confidence::Unknown => "unknown",
+fn machine(explained: &Explained, earlier: Option<EarlierDiagnosis>) -> DiagnosisDocument<'_> {
+    let chain = &explained.chain;
+    let first = chain.findings.first();
+    let is_target = chain.parts.is_none();
+    DiagnosisDocument {
+        schema_version: 1,
+        target: is_target.then(|| reference(&explained.target)),
+        phase: explained.phase(),
+        cause: first.map(|first| first.title.as_str()),
+        confidence: first.and_then(|first| first.confidence),
+        tree: &chain.steps,
+        findings: &chain.findings,
+        progress: is_target.then_some(&explained.progress),
+        parts: chain.parts.as_ref(),
+        looked_at: &chain.looked_at,
+        live: Some(LiveFacts { read_at: explained.read_at.to_string(), not_read: &explained.unread, earlier }),
     }
 }
 

@@ -14,10 +14,7 @@ use rustls::ClientConfig;
 
 use super::{engine::ENDPOINTS, exit::CliError};
 use crate::{
-    store::{
-        Detour,
-        s3::{EndpointAccess, Tcp},
-    },
+    store::{Detour, EndpointAccess, Tcp},
     tls,
 };
 

@@ -18,8 +18,8 @@ use super::{
 use crate::{
     error::Fault,
     location::{AccessMode, Location},
-    run::{Engine, OpenStore},
-    store::{AnyStore, Deletion, Folder, InstallationId, ListedBundle, Store as _, StoreError},
+    run::{Engine, LocationsFound, OpenStore},
+    store::{Deletion, Folder, InstallationId, ListedBundle, Store, StoreError},
     sweep::{in_time, lists, verdict},
 };
 
@@ -44,33 +44,34 @@ pub(crate) async fn run(args: &Prune, namespace: &str, client: Client, out: &mut
     let failed = |fault: Fault| CliError::failed(fault.to_string());
     engine.read_installation().await.map_err(failed)?;
     let own = engine.installation().map_err(failed)?.clone();
-    let (locations, server) = engine.locations().await.map_err(failed)?;
-    let mut wanted: Vec<&Location> = locations
-        .iter()
-        .filter(|location| args.storage_location.as_ref().is_none_or(|name| *name == location.name))
-        .collect();
+    let LocationsFound { all: locations, unusable, server } = engine.locations().await.map_err(failed)?;
+    let is_wanted = |location: &str| args.storage_location.as_ref().is_none_or(|name| name == location);
+    let mut wanted: Vec<&Location> = locations.iter().filter(|location| is_wanted(&location.name)).collect();
+    let unusable: Vec<_> = unusable.into_iter().filter(|(name, _)| is_wanted(name)).collect();
     // Of two locations on one store, the bundles are counted for one from which they can be removed.
     wanted.sort_by_key(|location| location.access == AccessMode::ReadOnly);
-    if let (Some(name), []) = (&args.storage_location, &wanted[..]) {
+    if let (Some(name), [], []) = (&args.storage_location, &wanted[..], &unusable[..]) {
         return Err(CliError::new(Exit::NotFound, format!("there is no BackupStorageLocation {name}")));
     }
-    let mut unlisted = Vec::new();
     let mut all = Vec::new();
+    let mut failures = unusable;
     for location in wanted {
         match read(args, &own, location, &engine, server.as_ref()).await {
             Ok(read) => all.push(read),
-            Err(fault) => {
-                let sentence = format!("location {} could not be listed: {fault}", location.name);
-                eprintln!("{}", escape_for_terminal(&sentence));
-                unlisted.push(location.name.as_str());
-            }
+            Err(fault) => failures.push((location.name.clone(), fault)),
         }
     }
+    for (location, fault) in &failures {
+        let sentence = format!("location {location} could not be listed: {fault}");
+        eprintln!("{}", escape_for_terminal(&sentence));
+    }
+    let unlisted: Vec<&str> = failures.iter().map(|(location, _)| location.as_str()).collect();
     let exit = if unlisted.is_empty() { Exit::Done } else { Exit::Unlisted };
     // DebugBundles are listed after the objects: an object without a DebugBundle now will never have one again.
     let living = lists::living(&client, namespace).await;
     let living =
         living.or_else(|error| if is_gone(&error) { Ok(BTreeSet::new()) } else { Err(CliError::from(error)) })?;
+    let is_any_stored = all.iter().any(|one| !one.bundles.is_empty());
     let text = if args.all_installations {
         summary(&all, &own, &living)
     } else {
@@ -82,7 +83,7 @@ pub(crate) async fn run(args: &Prune, namespace: &str, client: Client, out: &mut
         table(&all)
     };
     out.write_all(text.as_bytes()).map_err(CliError::stdout)?;
-    for sentence in sentences(args, &all, &unlisted) {
+    for sentence in sentences(args, &all, &unlisted, is_any_stored) {
         eprintln!("{}", escape_for_terminal(&sentence));
     }
     if args.delete {
@@ -92,13 +93,12 @@ pub(crate) async fn run(args: &Prune, namespace: &str, client: Client, out: &mut
 }
 
 /// What tells the stores of two locations apart: provider, bucket, and the setting that names the server or account.
-fn store_of(location: &Location) -> [Option<&str>; 4] {
-    let setting = |key: &str| location.config.get(key).map(|value| value.trim_end_matches('/'));
-    [Some(&location.provider), Some(&location.bucket), setting("s3Url"), setting("storageAccount")]
+fn store_of(location: &Location) -> [Option<&str>; 3] {
+    [Some(&location.provider), Some(&location.bucket), location.server()]
 }
 
-/// What the table does not say.
-fn sentences(args: &Prune, all: &[LocationBundles<'_>], unlisted: &[&str]) -> Vec<String> {
+/// What the table does not say. `is_any_stored`: bundles were found, with or without DebugBundles.
+fn sentences(args: &Prune, all: &[LocationBundles<'_>], unlisted: &[&str], is_any_stored: bool) -> Vec<String> {
     let mut sentences = Vec::new();
     let names = |names: &[&str]| names.join(", ");
     let found = all.iter().any(|one| !one.bundles.is_empty());
@@ -112,7 +112,12 @@ fn sentences(args: &Prune, all: &[LocationBundles<'_>], unlisted: &[&str]) -> Ve
     } else if !unlisted.is_empty() {
         sentences.push(format!("Which bundles are in {} is not known.", names(unlisted)));
     } else if !found && !args.all_installations {
-        sentences.push(format!("Each stored bundle of {whose} belongs to a DebugBundle."));
+        let place = args.storage_location.as_ref().map(|name| format!(" in location {name}")).unwrap_or_default();
+        sentences.push(if is_any_stored {
+            format!("Each stored bundle of {whose}{place} belongs to a DebugBundle.")
+        } else {
+            format!("No bundle of {whose} is stored{place}.")
+        });
     }
     let strangers: Vec<&str> =
         all.iter().filter(|one| one.has_strangers).map(|one| one.location.name.as_str()).collect();
@@ -150,19 +155,19 @@ async fn read<'a>(
     };
     let folder = folder.map_err(invalid)?;
     let open = engine.open_store(location, server).await?;
-    let listing = lists::bundles(&open.store, &folder).await;
+    let listing = lists::bundles(&*open.store, &folder).await;
     let mut bundles = listing.map_err(|error| Fault::terminal(error.reason(), open.mask(&error.message())))?.bundles;
     if earlier {
         bundles.retain(|bundle| folder.installation(&bundle.key).is_none());
     }
     let is_about_own = args.installation.is_none() && !args.all_installations;
-    let has_strangers = is_about_own && strangers(&open.store, location, own).await;
+    let has_strangers = is_about_own && strangers(&*open.store, location, own).await;
     Ok(LocationBundles { location, open, folder, bundles, has_strangers })
 }
 
 /// Whether bundles of other installations are below the location's prefix: only for a hint, so a failure is none, and
 /// not every page is read.
-async fn strangers(store: &AnyStore, location: &Location, own: &InstallationId) -> bool {
+async fn strangers(store: &dyn Store, location: &Location, own: &InstallationId) -> bool {
     let Ok(folder) = Folder::of_all(&location.prefix) else { return false };
     let mut from = None;
     for _ in 0..HINT_PAGES {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Collector, on_a_thread};
 use crate::{cluster::ApiKind, diagnose::Evidence, discovery::Snapshot, velero::TargetObject};
@@ -33,6 +33,18 @@ pub(super) async fn evidence_of(collector: &Collector, snapshot: &Snapshot) -> E
     let names_one = snapshot.target.object.as_ref().is_some_and(|target| target.backup_name.is_some());
     evidence.is_backup_absent = names_one && snapshot.target.backup.is_none() && snapshot.gaps.of("backups").is_none();
     evidence
+}
+
+/// Takes from a definition what only its users need: schemas are large. Returns the object and its bytes.
+pub(super) fn in_short(kind: &ApiKind, mut object: Value, bytes: usize) -> (Value, usize) {
+    if kind.plural != "customresourcedefinitions" {
+        return (object, bytes);
+    }
+    for version in object.pointer_mut("/spec/versions").and_then(Value::as_array_mut).into_iter().flatten() {
+        *version = json!({"name": version["name"], "served": version["served"]});
+    }
+    let bytes = object.to_string().len();
+    (object, bytes)
 }
 
 /// Chooses the objects that are evidence.
@@ -69,7 +81,8 @@ impl Relevant {
             | "volumesnapshots"
             | "volumesnapshotcontents"
             | "volumeattachments"
-            | "nodes" => true,
+            | "nodes"
+            | "customresourcedefinitions" => true,
             "events" => {
                 let about = object.pointer("/involvedObject/name").and_then(Value::as_str).unwrap_or_default();
                 object["type"] != "Normal" || self.involved.contains(about)

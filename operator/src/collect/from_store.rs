@@ -1,27 +1,27 @@
 //! Reads Velero's files from the location's store: the name of each file there, and the meaning of the store's errors.
 //! `store_files` inflates and checks the content.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use debugbundle_crd::TargetKind;
 use debugbundle_format::StoreFile;
 use futures::{FutureExt as _, StreamExt as _};
 
 use crate::{
-    store::{AnyStore, BackupFile, RestoreFile, Store as _, StoreError, VeleroFile},
+    store::{BackupFile, RestoreFile, Store, StoreError, VeleroFile},
     velero::{OpenedFile, StoreFailure, StoreFiles},
 };
 
 /// A location's store, used for reading.
 #[derive(Clone, Debug)]
 pub struct FromStore {
-    store: AnyStore,
+    store: Arc<dyn Store>,
     prefix: String,
 }
 
 impl FromStore {
     /// `prefix` is the location's, without leading and trailing slashes.
-    pub fn new(store: AnyStore, prefix: impl Into<String>) -> Self {
+    pub fn new(store: Arc<dyn Store>, prefix: impl Into<String>) -> Self {
         Self { store, prefix: prefix.into() }
     }
 }
@@ -80,15 +80,18 @@ fn velero_file(of: TargetKind, name: &str, file: StoreFile) -> Option<VeleroFile
     file.ok()
 }
 
+fn elsewhere(bucket: &str, besides: &str) -> String {
+    format!("correct the location: its bucket {bucket} and its {besides} must be the ones that Velero writes to")
+}
+
 fn failure(error: &StoreError) -> StoreFailure {
     let why = error.message();
     let cure = match error {
-        StoreError::Denied { action, bucket, key, .. } => {
-            format!("allow {} on {bucket}/{key} to the location's credential", action.permission())
+        StoreError::Denied { permission, bucket, key, .. } => {
+            format!("allow {permission} on {bucket}/{key} to the location's credential")
         }
-        StoreError::NoBucket { bucket, .. } | StoreError::WrongRegion { bucket, .. } => {
-            format!("correct the location: its bucket {bucket} and its region must be the ones that Velero writes to")
-        }
+        StoreError::NoBucket { bucket, words, .. } => elsewhere(bucket, words.besides_bucket),
+        StoreError::WrongRegion { bucket, .. } => elsewhere(bucket, "region"),
         StoreError::NotAccepted { .. } | StoreError::Expired(_) | StoreError::NoCredential(_) => {
             return StoreFailure::NotAccepted { why };
         }
@@ -101,7 +104,7 @@ fn failure(error: &StoreError) -> StoreFailure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Action, Answer};
+    use crate::store::Answer;
 
     #[test]
     fn every_planned_file_has_veleros_name_for_it() {
@@ -124,13 +127,13 @@ mod tests {
     #[test]
     fn a_refusal_names_bucket_key_and_action() {
         let denied = StoreError::Denied {
-            action: Action::Get,
+            permission: "store:Read",
             bucket: "silo".to_owned(),
             key: "backups/b/b-logs.gz".to_owned(),
             answer: Answer::new(403, Some("AccessDenied")),
         };
         let StoreFailure::Denied { cure, .. } = failure(&denied) else { panic!("not denied") };
-        assert_eq!(cure, "allow s3:GetObject on silo/backups/b/b-logs.gz to the location's credential");
+        assert_eq!(cure, "allow store:Read on silo/backups/b/b-logs.gz to the location's credential");
         let away = failure(&StoreError::silent("connection refused"));
         assert!(matches!(away, StoreFailure::Unreachable { .. }));
     }

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use super::{
     Outcome, Work, described,
     entry::{LazyEntry, WriteError},
+    evidence::in_short,
     missing::missing,
     on_a_thread, yaml,
 };
@@ -146,9 +147,12 @@ impl Writer {
         self.written += 1;
         self.described.extend(described::facts(&self.work.subjects, &self.kind, &object));
         let bytes = usize::try_from(self.entry.taken - before).unwrap_or(usize::MAX);
-        if wanted && self.evidence_bytes + bytes <= EVIDENCE {
-            self.evidence_bytes += bytes;
-            self.evidence.push((object, bytes));
+        if wanted {
+            let (object, bytes) = in_short(&self.kind, object, bytes);
+            if self.evidence_bytes + bytes <= EVIDENCE {
+                self.evidence_bytes += bytes;
+                self.evidence.push((object, bytes));
+            }
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! What the diagnosis takes from files that were collected: the last words of containers that ended badly, the hooks that
-//! failed, and which Lists are whole. The files are read again from their own segments: they are redacted.
+//! failed, the volumes that the Backup skipped, and which Lists are whole. The files are read again from their own segments: they are redacted.
 
 use std::{
     collections::BTreeSet,
@@ -7,13 +7,14 @@ use std::{
 };
 
 use debugbundle_archive::{Entry, Segment};
+use debugbundle_crd::TargetKind;
 use debugbundle_diagnosis::{Hooks, LastWords};
 use debugbundle_format::{StoreFile, layout};
-use debugbundle_format::{layout::LogFile, text::bounded};
+use debugbundle_format::{layout::LogFile, manifest::MissingCode, text::bounded};
 use serde_json::Value;
 
 use super::Collected;
-use crate::{diagnose::Said, discovery::Snapshot};
+use crate::{diagnose::Said, discovery::Snapshot, velero::SkippedVolume};
 
 /// Most bytes of one log that are read again (uncompressed), and of one line.
 const LOG: u64 = 64 << 20;
@@ -33,12 +34,22 @@ pub(super) fn add(snapshot: &Snapshot, collected: &mut Collected) {
     let target = snapshot.target.object.as_ref();
     let log = target.map(|target| layout::store_file(target.kind, &target.name, StoreFile::Log));
     let log = log.and_then(|path| find(entries, path.as_str()));
+    let backup = match target {
+        Some(target) if target.kind == TargetKind::Restore => snapshot.target.backup.as_ref(),
+        target => target,
+    };
+    let info = backup.map(|backup| layout::store_file(TargetKind::Backup, &backup.name, StoreFile::VolumeInfo));
+    let info = info.and_then(|path| find(entries, path.as_str())).and_then(|segment| segment.reader().ok());
+    let skipped = info.map(SkippedVolume::read).unwrap_or_default();
+    let gone =
+        collected.missing.iter().filter(|one| one.code == MissingCode::Gone).map(|one| one.path.clone()).collect();
     let mut hooks = Hooks::default();
     if let Some(log) = log.filter(|_| has_failed_hooks(collected)) {
         each_line(log, |line| hooks.line(line));
     }
     let evidence = &mut collected.evidence;
     (evidence.lists, evidence.said, evidence.failed_hooks) = (lists, said, hooks.failed());
+    (evidence.skipped, evidence.gone) = (skipped, gone);
 }
 
 /// A container with an instance that ended badly.

@@ -24,7 +24,7 @@ const SERVER: &str = "velero";
 
 /// This build's version, with its commit if the build knows it.
 pub(crate) fn operator_version() -> String {
-    match option_env!("DEBUGBUNDLE_COMMIT") {
+    match option_env!("DEBUGBUNDLE_COMMIT").filter(|commit| !commit.is_empty()) {
         Some(commit) => format!("{} ({commit})", env!("CARGO_PKG_VERSION")),
         None => env!("CARGO_PKG_VERSION").to_owned(),
     }

@@ -2,7 +2,11 @@
 //! deletion of the resource waits for none of this. If some tries fail, an Event reports it, and the next sweep tries
 //! again.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use debugbundle_crd::{Bundle, DebugBundle, DebugBundleSpec, DebugBundleStatus, Reason, UploadState};
 use futures::{StreamExt as _, stream};
@@ -19,8 +23,8 @@ use tokio::{
 use super::{Context, Fault};
 use crate::{
     crash, notify, observed,
-    run::{Standing, Subject},
-    store::{Deletion, Store as _, StoreError},
+    run::{Destination, Standing, Subject},
+    store::{Deletion, StoreError},
     sweep::{has_expired, record::Record},
 };
 
@@ -98,6 +102,8 @@ pub(super) struct Deletions {
     waiting: Sender<(Deleted, Instant)>,
     /// Name of the location, by UID, of each deleted DebugBundle whose object may still be stored.
     open: watch::Sender<BTreeMap<String, String>>,
+    /// How many deleted DebugBundles found no room here and are in no record, by location.
+    lost: Mutex<BTreeMap<String, usize>>,
     record: Arc<Record>,
 }
 
@@ -105,7 +111,7 @@ impl Deletions {
     /// A queue and its other end, for [`work_off`].
     pub(super) fn new(record: Arc<Record>) -> (Self, Receiver<(Deleted, Instant)>) {
         let (waiting, receiver) = channel(WAITING);
-        (Self { waiting, open: watch::Sender::default(), record }, receiver)
+        (Self { waiting, open: watch::Sender::default(), lost: Mutex::default(), record }, receiver)
     }
 
     /// Adds one.
@@ -113,9 +119,24 @@ impl Deletions {
         let (uid, location) = (deleted.uid().to_owned(), deleted.location().to_owned());
         self.open.send_modify(|open| drop(open.insert(uid, location)));
         if let Err(TrySendError::Full((left, _))) = self.waiting.try_send((deleted, Instant::now())) {
-            tracing::warn!(name = left.0.name_any(), "Too many deletions at once; the next sweep deletes the object");
+            tracing::warn!(
+                name = left.0.name_any(),
+                "Too many deletions at once; the object is left to the next sweep"
+            );
+            if !self.record.has(left.uid()) && !left.location().is_empty() {
+                *self.lock().entry(left.location().to_owned()).or_default() += 1;
+            }
             self.ended(left.uid());
         }
+    }
+
+    /// Takes these numbers once there is room again: then the burst is over.
+    fn take_lost(&self) -> BTreeMap<String, usize> {
+        if self.waiting.capacity() < WAITING / 2 { BTreeMap::new() } else { std::mem::take(&mut *self.lock()) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, usize>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ended(&self, uid: &str) {
@@ -138,6 +159,15 @@ pub(super) async fn work_off(waiting: Receiver<(Deleted, Instant)>, ctx: Arc<Con
         async move {
             clean_up(&deleted.0, since + ctx.settings.delete_timeout, &ctx).await;
             ctx.deletions.ended(deleted.uid());
+            for (location, count) in ctx.deletions.take_lost() {
+                not_deleted(
+                    &ctx,
+                    &location,
+                    count,
+                    "too many were deleted at once, and its record has no room for them",
+                )
+                .await;
+            }
         }
     });
     let stopped = async {
@@ -167,15 +197,24 @@ async fn leave(ctx: &Context) {
     }
     let open = ctx.deletions.open.borrow().clone();
     for (location, count) in lost(&open, |uid| ctx.record.has(uid)) {
-        let note = format!(
-            "{count} bundles of deleted DebugBundles are still stored here and stay until they expire: the operator was \
-             stopped, and its record has no room for them; kubectl debugbundle -n {} prune removes them",
-            ctx.settings.namespace
-        );
-        tracing::warn!(location, why = note, "Deletions were not finished");
-        let reference = notify::location_named(location, None, &ctx.settings.namespace);
-        ctx.notifier.warning_about(&reference, Reason::NotDeleted, &note).await;
+        not_deleted(ctx, location, count, "the operator was stopped, and its record has no room for them").await;
     }
+    let lost = std::mem::take(&mut *ctx.deletions.lock());
+    for (location, count) in lost {
+        not_deleted(ctx, &location, count, "too many were deleted at once, and its record has no room for them").await;
+    }
+}
+
+/// Says how many objects no sweep will delete before they expire, and why.
+async fn not_deleted(ctx: &Context, location: &str, count: usize, why: &str) {
+    let note = format!(
+        "{count} bundles of deleted DebugBundles are still stored here and stay until they expire: {why}; kubectl \
+         debugbundle -n {} prune --delete removes them",
+        ctx.settings.namespace
+    );
+    tracing::warn!(location, why = note, "Deletions were not finished");
+    let reference = notify::location_named(location, None, &ctx.settings.namespace);
+    ctx.notifier.warning_about(&reference, Reason::NotDeleted, &note).await;
 }
 
 /// The number of bundles in each location that no sweep will delete before they expire.
@@ -201,7 +240,7 @@ async fn clean_up(bundle: &DebugBundle, until: Instant, ctx: &Arc<Context>) {
         tokio::time::sleep(AGAIN).await;
     };
     let note = match left.next {
-        Next::Expiry => left.message,
+        Next::Change => left.message,
         Next::Try | Next::Sweep => format!("{}; the next sweep tries again", left.message),
     };
     tracing::warn!(name, why = note, "Not deleted from the store");
@@ -250,8 +289,8 @@ enum Next {
     Try,
     /// Only a later sweep.
     Sweep,
-    /// The object stays until it expires.
-    Expiry,
+    /// Only a change of what the message names.
+    Change,
 }
 
 /// Which object a clean-up may delete.
@@ -302,6 +341,15 @@ async fn clean_to_the_end(bundle: &DebugBundle, may: May, ctx: &Arc<Context>) ->
         {
             return Ok(Deletion::Gone);
         }
+        Err(Fault::Terminal { reason: Reason::LocationReadOnly, .. }) => {
+            let location = stored.map_or("", |stored| &stored.storage_location);
+            let message = format!(
+                "the bundle was not deleted: BackupStorageLocation {location} is ReadOnly. A sweep deletes it once the \
+                 location is ReadWrite again{}",
+                at(stored)
+            );
+            return Err(Left { message, next: Next::Change });
+        }
         Err(fault) => {
             let place = what_may_be_left(stored);
             let next = if matches!(fault, Fault::Transient { .. }) { Next::Try } else { Next::Sweep };
@@ -324,14 +372,24 @@ async fn clean_to_the_end(bundle: &DebugBundle, may: May, ctx: &Arc<Context>) ->
     destination.store.abort_unfinished(&destination.key).await.map_err(left)?;
     match destination.store.head(&destination.key).await {
         // In a bucket that keeps versions, a DELETE of an absent object would only leave a mark.
-        Ok(None) => return Ok(Deletion::Gone),
+        Ok(None) => return elsewhere(stored, &destination).map_or(Ok(Deletion::Gone), Err),
         Err(error) if may == May::DeleteExpired => return Err(left(error)),
         Ok(Some(there)) if may == May::DeleteExpired && !has_expired(&there.meta, Timestamp::now()) => {
-            return Err(Left { message: kept(destination.bucket(), destination.key.as_str()), next: Next::Expiry });
+            return Err(Left { message: kept(destination.bucket(), destination.key.as_str()), next: Next::Change });
         }
         Ok(Some(_)) | Err(_) => {}
     }
     destination.store.delete(&destination.key).await.map_err(left)
+}
+
+/// The object is not where the location leads now, and was stored elsewhere.
+fn elsewhere(stored: Option<&Bundle>, destination: &Destination) -> Option<Left> {
+    let place = destination.was_elsewhere(stored?)?;
+    let message = format!(
+        "the bundle was not deleted: {place}. Delete the object by hand, or let the location lead there again and run \
+         kubectl debugbundle prune --delete"
+    );
+    Some(Left { message, next: Next::Change })
 }
 
 /// Why the object stays if the operator may not get the definition.
@@ -364,6 +422,29 @@ mod tests {
         let open = open.map(|(uid, location)| (uid.to_owned(), location.to_owned())).into();
         assert_eq!(lost(&open, |uid| uid == "a"), BTreeMap::from([("eu-1", 2), ("us-1", 1)]));
         assert!(lost(&open, |_| true).is_empty());
+    }
+
+    #[tokio::test]
+    async fn issue_32_deletions_beyond_the_queue_are_counted_unless_the_record_has_them() {
+        let nowhere = kube::Config::new("http://127.0.0.1:9".parse().expect("an address"));
+        let record = Record::new(kube::Client::try_from(nowhere).expect("a client"), "velero");
+        let (deletions, mut waiting) = Deletions::new(Arc::new(record));
+        let stored = json!({"storageLocation": "eu-1", "bucket": "b", "key": "k", "bytes": 1, "size": "1 B", "sha256": "0",
+            "entries": 1, "manifestOffset": 1, "manifestLength": 1});
+        let of = |number: usize| {
+            let mut bundle = bundle(json!({"attempts": 1, "bundle": stored}));
+            bundle.metadata.uid = Some(format!("u{number}"));
+            Deleted::of(&bundle).expect("it ran")
+        };
+        for number in 0..WAITING + 3 {
+            deletions.add(of(number));
+        }
+        assert!(deletions.take_lost().is_empty(), "the burst is not over");
+        for _ in 0..=WAITING / 2 {
+            waiting.recv().await.expect("one waits");
+        }
+        assert_eq!(deletions.take_lost(), BTreeMap::from([("eu-1".to_owned(), 3)]));
+        assert!(deletions.take_lost().is_empty(), "each is reported once");
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! What a run writes to status while it is under way: the write-ahead log of its upload, and the reason for a wait.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, PoisonError},
     time::Duration,
 };
 
-use debugbundle_crd::{ConditionType, FindingSummary, Reason};
+use debugbundle_crd::{ConditionType, FindingSummary};
 use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
 use tokio::{sync::Mutex, time::Instant};
@@ -13,7 +13,8 @@ use tokio::{sync::Mutex, time::Instant};
 use super::{Context, Fault, claim::Claim, slots::CollectionSlot};
 use crate::{
     crash, decide,
-    run::{Journal, Packed, RunHooks},
+    probe_step::ProbeStep,
+    run::{Failure, Journal, Packed, RunHooks},
     status::StatusBuilder,
 };
 
@@ -22,6 +23,7 @@ pub(super) struct StatusJournal<'a> {
     pub(super) mine: &'a Claim,
     pub(super) ctx: &'a Arc<Context>,
     pub(super) until: Timestamp,
+    pub(super) last: LastStep,
 }
 
 impl Journal for StatusJournal<'_> {
@@ -37,9 +39,11 @@ impl Journal for StatusJournal<'_> {
         self.mine.update(self.ctx.now(), |fold: StatusBuilder| fold.moved(&bundle)).await
     }
 
-    async fn retrying(&self, reason: Reason, message: &str) -> Result<(), Fault> {
+    async fn retrying(&self, failure: &Failure) -> Result<(), Fault> {
+        let Failure { reason, message, .. } = failure;
         let note = crate::status::retry_note(message, self.until);
-        waits(self.mine, self.ctx, reason, &note, |fold| fold.upload_retried(reason, message, self.until)).await
+        let fold = |fold: StatusBuilder| fold.upload_retried(*reason, message, self.until);
+        waits(self.mine, self.ctx, failure, &self.last, &note, fold).await
     }
 
     fn now(&self) -> Timestamp {
@@ -53,11 +57,12 @@ pub(super) struct StatusHooks<'a> {
     ctx: &'a Arc<Context>,
     place: Mutex<&'a mut CollectionSlot>,
     until: OnceLock<Timestamp>,
+    last: LastStep,
 }
 
 impl<'a> StatusHooks<'a> {
     pub(super) fn new(mine: &'a Claim, ctx: &'a Arc<Context>, place: &'a mut CollectionSlot) -> Self {
-        Self { mine, ctx, place: Mutex::new(place), until: OnceLock::new() }
+        Self { mine, ctx, place: Mutex::new(place), until: OnceLock::new(), last: LastStep::default() }
     }
 }
 
@@ -88,11 +93,13 @@ impl RunHooks for StatusHooks<'_> {
         .boxed()
     }
 
-    fn waits<'a>(&'a self, reason: Reason, why: &'a str) -> BoxFuture<'a, Result<(), Fault>> {
+    fn waits<'a>(&'a self, failure: &'a Failure) -> BoxFuture<'a, Result<(), Fault>> {
         async move {
+            let Failure { reason, message: why, .. } = failure;
             let until = self.until.get().copied().unwrap_or_else(|| self.ctx.now());
             let note = crate::status::unsealed_note(why, until);
-            waits(self.mine, self.ctx, reason, &note, |fold| fold.waits_unsealed(reason, why, until)).await?;
+            let fold = |fold: StatusBuilder| fold.waits_unsealed(*reason, why, until);
+            waits(self.mine, self.ctx, failure, &self.last, &note, fold).await?;
             crash::point("unsealed");
             Ok(())
         }
@@ -109,22 +116,34 @@ impl RunHooks for StatusHooks<'_> {
     }
 }
 
-/// Writes to status that the run waits for a store. An Event reports it at first, and whenever the reason is another one.
+/// The step at which the store failed last, as far as this process knows.
+pub(super) type LastStep = std::sync::Mutex<Option<ProbeStep>>;
+
+/// Writes to status that the run waits for a store. An Event reports it at first, and whenever the reason or the step that
+/// failed is another one.
 async fn waits(
     mine: &Claim,
     ctx: &Context,
-    reason: Reason,
+    failure: &Failure,
+    last: &LastStep,
     note: &str,
     fold: impl Fn(StatusBuilder) -> StatusBuilder + Send,
 ) -> Result<(), Fault> {
+    let reason = failure.reason;
+    let before = failure
+        .step
+        .and_then(|step| last.lock().unwrap_or_else(PoisonError::into_inner).replace(step))
+        .filter(|before| Some(*before) != failure.step);
     let seen = mine.seen().await;
-    let is_news = seen.status.as_ref().is_none_or(|status| {
-        let is_first = status.upload.as_ref().is_none_or(|upload| upload.last_error.is_none());
-        let known = [ConditionType::Uploaded, ConditionType::Collected];
-        let mut conditions = status.conditions.iter();
-        is_first
-            || !conditions.any(|one| one.reason == reason.as_str() && known.iter().any(|of| one.type_ == of.as_str()))
-    });
+    let is_news = before.is_some()
+        || seen.status.as_ref().is_none_or(|status| {
+            let is_first = status.upload.as_ref().is_none_or(|upload| upload.last_error.is_none());
+            let known = [ConditionType::Uploaded, ConditionType::Collected];
+            let mut conditions = status.conditions.iter();
+            is_first
+                || !conditions
+                    .any(|one| one.reason == reason.as_str() && known.iter().any(|of| one.type_ == of.as_str()))
+        });
     match mine.update(ctx.now(), fold).await {
         Ok(()) if is_news => {
             ctx.notifier.warning(&seen, reason, note).await;

@@ -153,7 +153,8 @@ impl BundleQueue {
         if state.under_way.len() >= UNDER_WAY {
             return None;
         }
-        let next = state.next(self.places.is_last_of_requested())?.clone();
+        let is_last = self.places.is_last_of_requested() || self.places.is_room_kept();
+        let next = state.next(is_last)?.clone();
         let place = if next.collects {
             // What an earlier process left is useless, and is removed when the collection begins.
             self.places.forget(&next.uid);
@@ -210,7 +211,7 @@ impl BundleQueue {
 }
 
 impl State {
-    /// The bundle that runs next; `is_last`: the only place that requested bundles do not hold is free.
+    /// The bundle that runs next; `is_last`: a requested bundle would take the last place or the last room.
     fn next(&self, is_last: bool) -> Option<&Turn> {
         let automatic_first = self.is_kept_for_automatic(is_last);
         let requested = self.under_way.values().filter(|automatic| !**automatic).count();
@@ -258,6 +259,23 @@ mod tests {
 
     fn begun(queue: &BundleQueue) -> Option<(String, CollectionSlot)> {
         queue.begin().map(|(turn, place)| (turn.name, place))
+    }
+
+    #[tokio::test]
+    async fn issue_32_requested_bundles_that_wait_leave_room_for_an_automatic_one() {
+        let queue = BundleQueue::new(CollectionSlots::new(2, 64));
+        let mut waiting = Vec::new();
+        for n in 0..64 {
+            queue.add(turn(&format!("user{n}"), false, n));
+            let Some((_, mut place)) = begun(&queue) else { break };
+            let bytes = place.bytes() / 2;
+            place.sealed(bytes);
+            waiting.push(place);
+        }
+        assert!(waiting.len() < 64, "the spool is full for requested bundles");
+        queue.add(turn("failed", true, 99));
+        let (name, place) = begun(&queue).expect("there is room for it");
+        assert!(name == "failed" && place.bytes() >> 20 >= 8, "at least a quarter of a share: {}", place.bytes());
     }
 
     #[tokio::test]

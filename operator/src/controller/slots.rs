@@ -120,14 +120,31 @@ impl CollectionSlots {
     }
 
     /// A slot, if one is free now. Its room is a whole share, or what the bundles that wait leave of it, but no less than
-    /// a quarter: they must not keep others from being collected.
+    /// a quarter: they must not keep others from being collected. While some wait, a requested bundle also leaves a
+    /// quarter to the next automatic one.
     pub(super) fn at_once(&self, is_automatic: bool) -> Option<CollectionSlot> {
-        let free = u32::try_from(self.room.available_permits()).unwrap_or(u32::MAX);
-        let wanted = self.each.min(free.max(self.each.div_ceil(4)));
+        let wanted = self.share(is_automatic)?;
         let room = Arc::clone(&self.room).try_acquire_many_owned(wanted).ok()?;
         let collecting = Arc::clone(&self.collecting).try_acquire_owned().ok()?;
         let requested = self.requested(is_automatic);
         Some(CollectionSlot { room, collecting: Some(collecting), requested, is_automatic, unsealed: None })
+    }
+
+    /// The room for the next collection, MiB.
+    fn share(&self, is_automatic: bool) -> Option<u32> {
+        let free = u32::try_from(self.room.available_permits()).unwrap_or(u32::MAX);
+        let collecting = self.at_once - self.collecting.available_permits();
+        let others = u32::try_from(shares(self.at_once) - collecting).unwrap_or(u32::MAX);
+        let quarter = self.each.div_ceil(4);
+        let do_some_wait = free < others.saturating_mul(self.each);
+        let kept = if do_some_wait && !is_automatic { quarter } else { 0 };
+        let wanted = self.each.min(free.saturating_sub(kept).max(quarter));
+        (wanted + kept <= free).then_some(wanted)
+    }
+
+    /// Whether there is no room for a requested bundle.
+    pub(super) fn is_room_kept(&self) -> bool {
+        self.share(false).is_none()
     }
 
     /// Whether requested bundles hold all slots but one, of several.
@@ -204,9 +221,10 @@ mod tests {
         assert!(places.at_once(false).is_none(), "two at once");
         first.sealed(39 * MIB + 1);
         second.sealed(48 * MIB);
-        assert!(places.at_once(false).is_none(), "12 MiB are left, a collection needs 13");
+        assert!(places.at_once(true).is_none(), "12 MiB are left, a collection needs 13");
         second.sealed(47 * MIB);
-        let third = places.at_once(false).expect("13 MiB are left");
+        assert!(places.at_once(false).is_none(), "13 MiB are left to an automatic bundle");
+        let third = places.at_once(true).expect("13 MiB are left");
         assert_eq!(third.bytes(), 13 * MIB);
         drop((first, second, third));
         let all = [places.at_once(false), places.at_once(false)];
@@ -231,7 +249,7 @@ mod tests {
         places.left_over("a", 30 * MIB);
         places.left_over("b", 15 * MIB);
         places.left_over("a", 30 * MIB);
-        let collects = places.at_once(false).expect("55 MiB are left");
+        let collects = places.at_once(true).expect("55 MiB are left");
         assert!(places.at_once(false).is_none(), "5 MiB are left");
         let a = places.of_sealed("a", 30 * MIB);
         let _c = places.of_sealed("c", 9 * MIB);

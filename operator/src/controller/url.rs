@@ -13,7 +13,7 @@ use crate::{
     observed::Renewal,
     run::{Destination, Subject},
     status::{StatusBuilder, whole_seconds},
-    store::{Limit, Signed, SignedUrl, Store as _},
+    store::{Limit, Signed, SignedUrl},
 };
 
 /// The message of the Event for a new URL. It omits the expiration: Events of one kind are counted, and the first
@@ -151,11 +151,14 @@ async fn look_and_sign(bundle: &DebugBundle, ctx: &Arc<Context>, now: Timestamp)
         }
         Ok(_) => Ok(Link::None {
             reason: Reason::ObjectMissing,
-            message: format!(
-                "the object in bucket {} at {} is gone, or was replaced",
-                destination.bucket(),
-                destination.key.as_str()
-            ),
+            message: match stored.and_then(|stored| destination.was_elsewhere(stored)) {
+                Some(place) => format!("the bundle cannot be downloaded: {place}"),
+                None => format!(
+                    "the object in bucket {} at {} is gone, or was replaced",
+                    destination.bucket(),
+                    destination.key.as_str()
+                ),
+            },
         }),
         Err(error) if error.is_transient() => Err(Fault::transient(error.reason(), destination.mask(&error.message()))),
         Err(error) => Ok(Link::None { reason: error.reason(), message: destination.mask(&error.message()) }),

@@ -13,7 +13,7 @@ use super::{
     claim::{self, Claim},
     deleted::{self, Deleted, May},
     holder,
-    journal::{StatusHooks, StatusJournal},
+    journal::{LastStep, StatusHooks, StatusJournal},
     queue::Turn,
     slots::CollectionSlot,
     url,
@@ -198,7 +198,7 @@ async fn work(
     crash::point("announced");
 
     let until = decide::send_until(&mine.seen().await, ctx.now(), ctx.settings.upload_timeout);
-    let journal = StatusJournal { mine, ctx, until };
+    let journal = StatusJournal { mine, ctx, until, last: LastStep::default() };
     let left = Duration::try_from(until.duration_since(ctx.now())).unwrap_or_default();
     let deadline = tokio::time::Instant::now() + left;
     let recorded = before.status.as_ref().and_then(|s| s.upload.as_ref()).and_then(|u| u.upload_id.clone());

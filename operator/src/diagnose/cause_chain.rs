@@ -1,8 +1,14 @@
-//! The way from the target down to its cause, for the trail, the findings and the first line: `debugbundle_diagnosis`
+//! The way from the target down to its cause, for the tree, the findings and the first line: `debugbundle_diagnosis`
 //! walks, over the redacted evidence. Pure.
 
-use debugbundle_diagnosis::{Confidence, Graph, Id, Kind, Known, Relation, Root, line, parts, remedy, walk};
+use std::collections::BTreeMap;
+
+use debugbundle_diagnosis::{
+    Confidence, Explanation, Graph, Id, InstallationParts, Kind, Known, Relation, Root, RootReason, line, made, parts,
+    remedy, stands, walk,
+};
 use debugbundle_format::layout;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -10,6 +16,7 @@ use super::{
     Evidence, Finding, FindingKind,
     finding::Proof,
     object::{about, last_seen, path, reference, words},
+    results_path,
 };
 use crate::velero::Results;
 
@@ -18,63 +25,55 @@ const QUOTED: usize = 5;
 /// Most findings: a failure of many volumes has a root for each.
 const FINDINGS: usize = 20;
 
+/// The folder of the bundle with the definitions of kinds.
+const DEFINITIONS: &str = "cluster-scoped-resources/apiextensions.k8s.io/customresourcedefinitions/";
+
 /// One object on the way from the target to the cause.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct CauseStep {
     /// `Kind/namespace/name`.
     pub object: String,
-    /// Its phase; empty before a controller took it up.
-    pub phase: String,
+    /// How it stands: `Init:0/1 for 14 min`, or its phase. Empty before a controller took it up.
+    pub state: String,
     /// What is wrong with it, in one sentence; empty if nothing is.
     pub why: String,
-    /// Where the bundle shows that.
+    /// Where the bundle shows that; none if no bundle was made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<Proof>,
-    /// The next object in the chain: this one waits for it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next: Option<String>,
 }
 
 /// The way from the target to the cause.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CauseChain {
-    /// From the target downwards; without a target, from the part of the installation that is in trouble.
+    /// From the target downwards, each object waits for the next one; without a target, from the part of the installation
+    /// that is in trouble.
     pub steps: Vec<CauseStep>,
-    /// What is wrong at the ends of all ways, the surest first: none of them repeats the target's own words.
+    /// What is wrong at the ends of all ways, the surest first.
     pub findings: Vec<Finding>,
     /// How many of these say why, and not only that something did not happen in time.
     pub sure: usize,
+    /// How many objects were looked at, by kind.
+    pub looked_at: BTreeMap<String, usize>,
     /// Without a target: how the parts of the installation stand.
-    pub parts: Option<String>,
+    pub parts: Option<InstallationParts>,
+    /// What a Restore made and how it stands: `42 pods run`.
+    pub made: Vec<String>,
 }
 
 /// Asks the target what it waits for, then that object, and so on; without a target, the parts of the installation.
 pub fn cause_chain(evidence: &Evidence) -> CauseChain {
-    let target = evidence.target.as_ref();
-    let first = target.map(|target| {
-        let mut why = text(&target["status"], "failureReason").to_owned();
-        if why.is_empty() {
-            let results = evidence.results.as_ref();
-            why = results.and_then(|results| results.errors.texts.first().cloned()).unwrap_or_default();
-        }
-        step(target, text(&target["status"], "phase"), why)
-    });
-    let mut chain = CauseChain { steps: first.into_iter().collect(), ..CauseChain::default() };
     let graph = graph(evidence);
-    let explained = walk(&graph, &target.map_or_else(|| Id::installation(&evidence.velero), Id::of));
-    chain.parts = target.is_none().then(|| parts(&graph).words());
+    let target = evidence.target.as_ref();
+    let mut explained = walk(&graph, &target.map_or_else(|| Id::installation(&evidence.velero), Id::of));
     // The target's own words are findings of their own.
-    let roots: Vec<&Root> = explained.roots.iter().filter(|root| root.relation != Relation::Itself).collect();
-    if let Some(root) = roots.first() {
-        chain.follow(root, &graph, evidence);
-    }
+    explained.roots.retain(|root| root.relation != Relation::Itself);
+    let mut chain = CauseChain::of(&explained, &graph, evidence);
     if target.is_some()
         && chain.steps.len() == 1
         && let Some(data) = unfinished(evidence)
     {
-        chain.then(step(data, text(&data["status"], "phase"), stands(data)));
+        chain.steps.push(step(data, text(&data["status"], "phase"), moving(data)));
     }
-    chain.sure = roots.iter().filter(|root| root.confidence > Confidence::Unknown).count().min(FINDINGS);
-    chain.findings = roots.into_iter().take(FINDINGS).map(|root| finding(root, &graph, evidence)).collect();
     chain
 }
 
@@ -86,7 +85,10 @@ fn finding(root: &Root, graph: &Graph<'_>, evidence: &Evidence) -> Finding {
     let no_object = no_object(root);
     let target = evidence.target.as_ref().or_else(|| object(first)).unwrap_or(&no_object);
     let (kind, subject) = match root.relation {
-        Relation::Itself | Relation::Hook => (FindingKind::HookFailed, None),
+        Relation::Itself if target["status"]["phase"] == "FailedValidation" => (FindingKind::ValidationError, None),
+        Relation::Itself if target["status"]["failureReason"].is_string() => (FindingKind::FailureReason, None),
+        Relation::Itself | Relation::Named => (FindingKind::ResultsError, None),
+        Relation::Hook => (FindingKind::HookFailed, None),
         Relation::Data | Relation::Further => (FindingKind::DataHeldUp, object(first)),
         Relation::Server => (FindingKind::ServerIdle, None),
         Relation::Agent => (FindingKind::NodeAgentNotReady, object(first)),
@@ -116,10 +118,22 @@ fn finding(root: &Root, graph: &Graph<'_>, evidence: &Evidence) -> Finding {
         finding
     } else {
         let shown = if root.relation == Relation::Data { Some(subject) } else { object(last) };
-        Finding::new(kind, &title, &reference(subject), Proof::new(path(shown.unwrap_or(subject)), &title))
+        let proof = Proof::new(path(shown.unwrap_or(subject)), &title);
+        match (&root.relation, &root.reason) {
+            // The error that names the object comes first.
+            (Relation::Named, RootReason::Said(error) | RootReason::NotServed(error))
+                if target["status"]["failureReason"].is_null() =>
+            {
+                let mut finding =
+                    Finding::new(kind, &title, &reference(subject), Proof::new(results_path(target), error));
+                finding.evidence.push(proof);
+                finding
+            }
+            _ => Finding::new(kind, &title, &reference(subject), proof),
+        }
     };
     finding.evidence.truncate(QUOTED);
-    finding = finding.with(remedy(root, graph));
+    finding = finding.with(remedy(root, graph)).like(&root.others);
     finding.confidence = Some(match root.confidence {
         Confidence::Certain => debugbundle_crd::CauseConfidence::Certain,
         Confidence::Likely => debugbundle_crd::CauseConfidence::Likely,
@@ -144,28 +158,49 @@ fn in_front(object: &Value) -> String {
 }
 
 impl CauseChain {
-    /// Adds the steps behind the target.
-    fn follow(&mut self, root: &Root, graph: &Graph<'_>, evidence: &Evidence) {
-        for (number, point) in root.way.iter().enumerate().skip(1) {
-            let is_root = number + 1 == root.way.len();
-            let Some(object) = graph.object(&point.id) else {
-                self.then(unread(&point.id, if is_root { &root.words } else { "" }));
-                continue;
-            };
-            let says_itself = root.relation == Relation::Data && number == 1;
-            let why = if is_root && !says_itself { root.words.clone() } else { stands(object) };
-            let mut of_object = step(object, text(&object["status"], "phase"), why);
-            of_object.evidence.extend(warnings(&reference(object), evidence));
-            self.then(of_object);
+    /// What a walk found, with what the evidence adds to it: the target, Events, and what is in front of it.
+    pub fn of(explained: &Explanation, graph: &Graph<'_>, evidence: &Evidence) -> Self {
+        let target = evidence.target.as_ref();
+        let roots = &explained.roots;
+        let first = target.map(|target| {
+            let own = roots.first().filter(|root| root.relation == Relation::Itself).map(|root| root.words.clone());
+            let results = evidence.results.as_ref().and_then(|results| results.errors.texts.first().cloned());
+            let reason = Some(text(&target["status"], "failureReason").to_owned()).filter(|reason| !reason.is_empty());
+            let state = stands(target, evidence.read_at);
+            step(target, &state, own.or(reason).or(results).unwrap_or_default())
+        });
+        let mut looked_at = BTreeMap::new();
+        for id in &explained.checked {
+            *looked_at.entry(id.kind.as_str().to_owned()).or_default() += 1;
+        }
+        Self {
+            steps: first
+                .into_iter()
+                .chain(roots.first().into_iter().flat_map(|root| below(root, graph, evidence)))
+                .collect(),
+            findings: roots.iter().take(FINDINGS).map(|root| finding(root, graph, evidence)).collect(),
+            sure: roots.iter().filter(|root| root.confidence > Confidence::Unknown).count().min(FINDINGS),
+            looked_at,
+            parts: target.is_none().then(|| parts(graph)),
+            made: target.map_or_else(Vec::new, |target| made(graph, &Id::of(target))),
         }
     }
+}
 
-    fn then(&mut self, step: CauseStep) {
-        if let Some(last) = self.steps.last_mut() {
-            last.next = Some(step.object.clone());
-        }
-        self.steps.push(step);
-    }
+/// The steps behind the target.
+fn below<'a>(root: &'a Root, graph: &'a Graph<'_>, evidence: &'a Evidence) -> impl Iterator<Item = CauseStep> + 'a {
+    root.way.iter().enumerate().skip(1).map(move |(number, point)| {
+        let is_root = number + 1 == root.way.len();
+        let Some(object) = graph.object(&point.id) else {
+            return unread(&point.id, if is_root { &root.words } else { "" });
+        };
+        let says_itself = root.relation == Relation::Data && number == 1;
+        let why = if is_root && !says_itself { root.words.clone() } else { moving(object) };
+        let phase = text(&object["status"], "phase");
+        let mut of_object = step(object, if point.stands.is_empty() { phase } else { &point.stands }, why);
+        of_object.evidence.extend(warnings(&reference(object), evidence));
+        of_object
+    })
 }
 
 /// What the walk may use. The evidence has the data objects of this target alone.
@@ -197,6 +232,13 @@ pub(super) fn graph(evidence: &Evidence) -> Graph<'_> {
         let backup = Id::new(Kind::Backup, velero, text(&restore["spec"], "backupName"));
         graph.answer(backup, Known::Absent);
     }
+    let definition = |path: &str| {
+        let name = path.strip_prefix(DEFINITIONS)?.strip_suffix(".yaml")?;
+        Some(Id::of_cluster(Kind::CustomResourceDefinition, name))
+    };
+    for gone in evidence.gone.iter().filter_map(|path| definition(path)) {
+        graph.answer(gone, Known::Absent);
+    }
     graph.further_ahead(evidence.ahead_beyond);
     graph.results(evidence.results.iter().flat_map(Results::texts));
     graph.failed_hooks(evidence.failed_hooks.iter().cloned());
@@ -207,24 +249,24 @@ pub(super) fn graph(evidence: &Evidence) -> Graph<'_> {
     graph
 }
 
-fn step(object: &Value, phase: &str, why: String) -> CauseStep {
-    let text = if why.is_empty() { format!("phase {phase:?}") } else { why.clone() };
-    let proof = Proof::new(path(object), &text);
-    CauseStep { object: reference(object), phase: phase.to_owned(), why, evidence: vec![proof], next: None }
+fn step(object: &Value, state: &str, why: String) -> CauseStep {
+    let phase = || format!("phase {:?}", text(&object["status"], "phase"));
+    let proof = Proof::new(path(object), &if why.is_empty() { phase() } else { why.clone() });
+    CauseStep { object: reference(object), state: state.to_owned(), why, evidence: vec![proof] }
 }
 
 /// An object that the bundle does not contain.
 fn unread(id: &Id, why: &str) -> CauseStep {
     let object = format!("{}/{}/{}", id.kind.as_str(), id.namespace, id.name);
-    CauseStep { object, phase: String::new(), why: why.to_owned(), evidence: Vec::new(), next: None }
+    CauseStep { object, state: String::new(), why: why.to_owned(), evidence: Vec::new() }
 }
 
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_default()
 }
 
-/// How a data object stands: its message, or its progress. Empty for other kinds.
-fn stands(object: &Value) -> String {
+/// How far a data object is: its message, or its progress. Empty for other kinds.
+fn moving(object: &Value) -> String {
     let is_data = Kind::DATA.contains(&Id::of(object).kind);
     match (text(&object["status"], "message"), moved(object)) {
         _ if !is_data => String::new(),
@@ -308,7 +350,7 @@ mod tests {
         ));
         let objects: Vec<&str> = found.steps.iter().map(|step| step.object.as_str()).collect();
         assert_eq!(objects, ["Restore/v/r1", "PodVolumeRestore/v/r1-ltc6t", "Pod/shop/shop-0"]);
-        assert_eq!(found.steps[1].next.as_deref(), Some("Pod/shop/shop-0"));
+        assert_eq!(found.steps[2].state, "Init:0/1");
         assert_eq!(found.steps[1].why, "no bytes are moved yet");
         assert_eq!(found.steps[2].evidence[1].path, "namespaces/shop/core/events.yaml");
         let (cause, object) = end(&found).unwrap();

@@ -6,7 +6,7 @@ use debugbundle_diagnosis::FailedHook;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::velero::Results;
+use crate::velero::{Results, SkippedVolume};
 
 /// Most bytes of all objects together (as written).
 const OBJECTS: usize = 6 << 20;
@@ -34,12 +34,16 @@ pub struct Evidence {
     pub results: Option<Results>,
     /// The target's PodVolumeBackups and -Restores, DataUploads and -Downloads; BackupStorageLocations,
     /// BackupRepositories, pods, Deployments, DaemonSets, namespaces, claims, quotas, StorageClasses, snapshots and their
-    /// contents, volume attachments, nodes; Events that warn or are about one of these. Each has `apiVersion` and `kind`.
+    /// contents, volume attachments, nodes, definitions without schemas; Events that warn or are about one of these. Each has `apiVersion` and `kind`.
     pub objects: Vec<Value>,
     /// Paths of the Lists that were read to their end, whether or not they contain anything.
     pub lists: BTreeSet<String>,
     /// What containers said last.
     pub said: Vec<Said>,
+    /// The volumes whose data the Backup skipped, or that of the Restore.
+    pub skipped: Vec<SkippedVolume>,
+    /// Paths of objects that the API server said do not exist.
+    pub gone: BTreeSet<String>,
     /// The target's hooks that failed.
     pub failed_hooks: Vec<FailedHook>,
     /// Number of objects that did not fit here; they are in the bundle.

@@ -1,9 +1,10 @@
-//! A finding, as written to `analysis/findings.json`: what is wrong, where the bundle shows it, what to do and where to
+//! A finding, as written to `analysis/diagnosis.json`: what is wrong, where the bundle shows it, what to do and where to
 //! read more. The bundle's status contains a short form.
 
 use debugbundle_crd::{CauseConfidence, Severity};
 use debugbundle_diagnosis::{Command, Remedy, is_consequence};
-use debugbundle_format::text::{bounded, escape_for_terminal};
+use debugbundle_format::text::{bounded_within, escape_for_terminal};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::FindingKind;
@@ -14,10 +15,11 @@ const TITLE: usize = 512;
 const TEXT: usize = 1024;
 
 /// One thing that was found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Finding {
     /// What kind of finding it is, written as its id.
     #[serde(rename = "id")]
+    #[schemars(with = "String")]
     pub kind: FindingKind,
     /// How severe it is.
     pub severity: Severity,
@@ -25,8 +27,12 @@ pub struct Finding {
     pub title: String,
     /// The object it is about, as `Kind/namespace/name`.
     pub object: String,
-    /// The evidence, best first.
+    /// The evidence, best first; none if no bundle was made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<Proof>,
+    /// What the other errors name that say the same of other objects; the title counts them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alike: Vec<String>,
     /// How sure it is that this explains the failure; only of errors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confidence: Option<CauseConfidence>,
@@ -40,7 +46,7 @@ pub struct Finding {
 }
 
 /// A place in the bundle, with a quote from it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Proof {
     /// Path in the bundle.
     pub path: String,
@@ -62,7 +68,7 @@ impl Finding {
     /// A finding with its kind's remedy. An error is certain, unless it only says what did not happen in time. Title,
     /// object and evidence are foreign text: escaped and shortened here.
     pub(super) fn new(kind: FindingKind, title: &str, object: &str, proof: Proof) -> Self {
-        let fit = |text: &str, most| bounded(&escape_for_terminal(text), most).into_owned();
+        let fit = |text: &str, most| bounded_within(&escape_for_terminal(text), most).into_owned();
         let confidence = if is_consequence(title) { CauseConfidence::Unknown } else { CauseConfidence::Certain };
         let evidence =
             if proof.text.is_empty() { Vec::new() } else { vec![Proof { text: fit(&proof.text, TEXT), ..proof }] };
@@ -71,6 +77,7 @@ impl Finding {
             severity: kind.severity(),
             confidence: (kind.severity() == Severity::Error).then_some(confidence),
             title: fit(title, TITLE),
+            alike: Vec::new(),
             object: fit(object, TITLE),
             evidence,
             remedy: kind.remedy().to_owned(),
@@ -82,7 +89,13 @@ impl Finding {
     /// With a remedy that is special to it; without one it keeps that of its kind.
     pub(super) fn with(self, remedy: Option<Remedy>) -> Self {
         let Some(Remedy { sentence, commands }) = remedy else { return self };
-        Self { remedy: bounded(&escape_for_terminal(&sentence), TEXT).into_owned(), commands, ..self }
+        Self { remedy: bounded_within(&escape_for_terminal(&sentence), TEXT).into_owned(), commands, ..self }
+    }
+
+    /// With what others name that say the same.
+    pub(super) fn like(self, others: &[String]) -> Self {
+        let alike = others.iter().map(|one| bounded_within(&escape_for_terminal(one), TITLE).into_owned()).collect();
+        Self { alike, ..self }
     }
 
     /// Most findings in the status.

@@ -56,8 +56,8 @@ macro_rules! kinds {
 kinds! {
     /// A volume's data does not move, with the object that it waits for or the reason for its failure.
     DataHeldUp: "data-held-up", Error, Page::Moving,
-        "fix the problem of the last object in analysis/cause-trail.json; data that waits then continues by itself, \
-         failed data needs a new Backup or Restore";
+        "fix the problem of the last object on the way to the cause; data that waits then continues by itself, failed \
+         data needs a new Backup or Restore";
     /// A Backup or Restore failed that the bundle is not about.
     FailedBefore: "failed-before", Warning, Page::Debugging,
         "create a bundle about it (kubectl debugbundle create --backup or --restore): this bundle does not contain its log";
@@ -121,6 +121,14 @@ kinds! {
     /// A Backup completed without a volume that it should contain.
     VolumeSkipped: "volume-skipped", Error, Page::At("file-system-backup/"),
         "create a new Backup while the named pod runs";
+    /// A Backup has no data of a volume, and nobody said that it should have none.
+    VolumeNotProtected: "volume-not-protected", Warning, Page::At("csi/"),
+        "if its data is wanted, let Velero back it up in the way that the reason misses (a VolumeSnapshotLocation, CSI \
+         snapshots with --features=EnableCSI, or the file system with --default-volumes-to-fs-backup); then create a new Backup";
+    /// A Backup has no data of a volume, as a policy, a label, an annotation or the spec wants it.
+    VolumeExcluded: "volume-excluded", Info, Page::At("file-system-backup/"),
+        "nothing, if its data is not wanted; else change the policy, label, annotation or field that the reason names, and create \
+         a new Backup";
     /// Velero's server is not ready, or processes no object of the target's kind.
     ServerIdle: "server-idle", Error, Page::Debugging,
         "make sure that Velero's server is ready, and started without the named flag; waiting work then continues by itself";
@@ -137,7 +145,7 @@ kinds! {
 }
 
 impl FindingKind {
-    /// Its stable id in `analysis/findings.json` and status.
+    /// Its stable id in `analysis/diagnosis.json` and status.
     pub const fn id(self) -> &'static str {
         self.row().id
     }

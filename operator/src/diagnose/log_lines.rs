@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use memchr::memmem::Finder;
 use serde_json::Value;
 
-use super::timeline::{MomentKind, TimelineEvent};
+use super::timeline::{MomentKind, MomentStep, TimelineEvent};
 
 /// Bytes of a line that are read.
 const LINE: usize = 16 * 1024;
@@ -39,8 +39,9 @@ pub fn error_lines(mut log: impl BufRead, path: &str, object: &str, most: usize)
             kept.pop_front();
         }
         let text = bounded(text.trim(), TEXT).into_owned();
-        let (object, path) = (object.to_owned(), path.to_owned());
-        kept.push_back(TimelineEvent { t, kind: MomentKind::Log, object, text, path, line: Some(number) });
+        let (object, path, part) = (object.to_owned(), path.to_owned(), String::new());
+        let (kind, step) = (MomentKind::Log, MomentStep::Trouble);
+        kept.push_back(TimelineEvent { t, kind, object, text, part, step, path, line: Some(number) });
     }
     Ok(kept.into())
 }

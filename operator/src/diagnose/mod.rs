@@ -3,6 +3,7 @@
 //! messages.
 
 mod cause_chain;
+mod document;
 mod evidence;
 mod failed;
 mod finding;
@@ -10,26 +11,32 @@ mod finding_kind;
 mod log_lines;
 mod object;
 mod operations;
+mod progress;
+mod skipped;
 mod timeline;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use debugbundle_crd::{CauseConfidence, Severity, TargetKind};
-use debugbundle_diagnosis::{Graph, Id, Remedy, of_error, readable};
+use debugbundle_diagnosis::alike::{Alike, and_more, grouped, key};
+use debugbundle_diagnosis::{Graph, Id, InstallationParts, Kind, Remedy, of_error, readable};
 use jiff::Timestamp;
 use serde_json::Value;
 
 pub use cause_chain::{CauseChain, CauseStep, cause_chain};
+pub use document::{DiagnosisDocument, EarlierDiagnosis, LiveFacts, diagnosis_schema};
 pub use evidence::{Evidence, Said};
 pub use finding::{Finding, Proof};
 pub use finding_kind::{FindingKind, links};
 pub use log_lines::error_lines;
 pub use operations::operations;
-pub use timeline::{MomentKind, TimelineEvent, timeline};
+pub use progress::TargetProgress;
+pub use timeline::{MomentKind, MomentStep, TimelineEvent, timeline};
 
 use crate::velero::Distinct;
 use debugbundle_format::{StoreFile, layout};
-use object::{path, reference};
+use object::path;
+pub use object::reference;
 
 /// Most findings that are kept.
 pub const LIMIT: usize = 1000;
@@ -41,17 +48,25 @@ pub struct Diagnosis {
     pub cause: Option<String>,
     /// Most severe first.
     pub findings: Vec<Finding>,
-    /// The chain from the target to the cause.
-    pub trail: Vec<CauseStep>,
+    /// The objects from the target to the cause.
+    pub tree: Vec<CauseStep>,
+    /// How far the target has come; `None` without a target.
+    pub progress: Option<TargetProgress>,
     /// Without a target: how the parts of the installation stand.
-    pub parts: Option<String>,
+    pub parts: Option<InstallationParts>,
+    /// How many objects were looked at for the cause, by kind.
+    pub looked_at: BTreeMap<String, usize>,
+    /// What a Restore made and how it stands: `42 pods run`.
+    pub made: Vec<String>,
+    /// How many volumes the Backup skipped.
+    pub skipped: usize,
 }
 
 /// Examines the target, then its results, then its location; without a target the parts of the installation. `location`
 /// contains the target's files; `None`: it is not known, so all locations are examined.
 pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
     let mut findings = Vec::new();
-    let CauseChain { steps, findings: mut explained, sure, parts } = cause_chain(evidence);
+    let CauseChain { steps, findings: mut explained, sure, looked_at, parts, made } = cause_chain(evidence);
     let late = explained.split_off(sure);
     findings.append(&mut explained);
     let graph = cause_chain::graph(evidence);
@@ -87,13 +102,56 @@ pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
         }
     }
     failed::failed(&evidence.failed, &mut findings);
+    let skipped = skipped::skipped(evidence, &mut findings);
     findings.sort_by_key(|f| f.severity);
     findings.truncate(LIMIT);
     let cause = findings.iter().find(|f| f.severity == Severity::Error).map(|f| f.title.clone());
-    Diagnosis { cause, findings, trail: steps, parts }
+    let data = evidence.objects.iter().filter(|object| Kind::DATA.contains(&Id::of(object).kind));
+    let progress = evidence.target.as_ref().map(|target| TargetProgress::of(target, data));
+    Diagnosis { cause, findings, tree: steps, progress, parts, looked_at, made, skipped }
 }
 
 impl Diagnosis {
+    /// What was looked at, with numbers: `40 of 40 items, 2 of 2 volumes, 3 pods run, 2 claims are bound`; empty if nothing
+    /// is known.
+    pub fn looked_at_words(&self) -> String {
+        if let Some(parts) = &self.parts {
+            return parts.words();
+        }
+        let progress = self.progress.as_ref().map(TargetProgress::words).filter(|words| !words.is_empty());
+        let pods = match self.looked_at.get("Pod") {
+            _ if !self.made.is_empty() => Some(self.made.join(", ")),
+            None => None,
+            Some(1) => Some("1 pod looked at".to_owned()),
+            Some(pods) => Some(format!("{pods} pods looked at")),
+        };
+        let skipped = match self.skipped {
+            0 => None,
+            1 => Some("1 volume has no data in the Backup".to_owned()),
+            many => Some(format!("{many} volumes have no data in the Backup")),
+        };
+        progress.into_iter().chain(pods).chain(skipped).collect::<Vec<_>>().join(", ")
+    }
+
+    /// For programs. `target`: as [`CauseStep::object`].
+    pub fn document<'a>(&'a self, target: Option<String>, phase: Option<&'a str>) -> DiagnosisDocument<'a> {
+        let first = self.findings.iter().find(|finding| finding.severity == Severity::Error);
+        DiagnosisDocument {
+            schema_version: 1,
+            target,
+            // Velero writes New as no phase.
+            phase: phase.map(|phase| if phase.is_empty() { "New" } else { phase }),
+            cause: self.cause.as_deref(),
+            confidence: first.and_then(|finding| finding.confidence),
+            tree: &self.tree,
+            findings: &self.findings,
+            progress: self.progress.as_ref(),
+            parts: self.parts.as_ref(),
+            looked_at: &self.looked_at,
+            live: None,
+        }
+    }
+
     /// Adds a finding made while the bundle was built, which is not a cause.
     pub fn add(&mut self, kind: FindingKind, title: &str, object: &str, evidence: &str) {
         let proof = Proof::new("manifest.json".to_owned(), evidence);
@@ -101,18 +159,31 @@ impl Diagnosis {
         self.findings.sort_by_key(|finding| finding.severity);
     }
 
-    /// Adds to the most severe findings the log line with the same message.
+    /// Adds to the most severe findings the log line with the same message, and how many more of that log are like it.
     pub fn point_at(&mut self, moments: &[TimelineEvent]) {
+        let mut keys = BTreeMap::new();
         for finding in self.findings.iter_mut().take(POINTED) {
             let Some(first) = finding.evidence.first() else { continue };
             let said = first.text.rsplit_once("error: /").map_or(first.text.as_str(), |(_, why)| why).trim();
             let said = said.get(..said.floor_char_boundary(COMPARED)).unwrap_or(said);
             let same = |moment: &&TimelineEvent| moment.line.is_some() && said.len() > 16 && moment.text.contains(said);
             if let Some(TimelineEvent { path, line, text, .. }) = moments.iter().find(same) {
-                finding.evidence.push(Proof { path: path.clone(), line: *line, text: text.clone() });
+                let common = keys.entry(path).or_insert_with(|| counted(moments, path));
+                let more = common.get(&key(text)).map_or(0, |times| times.saturating_sub(1));
+                let text = text.clone() + &and_more(more);
+                finding.evidence.push(Proof { path: path.clone(), line: *line, text });
             }
         }
     }
+}
+
+/// How often the error lines of a log say the same, by what they have in common.
+fn counted(moments: &[TimelineEvent], path: &str) -> HashMap<String, u64> {
+    let mut counted = HashMap::new();
+    for moment in moments.iter().filter(|moment| moment.line.is_some() && moment.path == path) {
+        *counted.entry(key(&moment.text)).or_default() += 1;
+    }
+    counted
 }
 
 /// Most findings for which the logs are searched, and how much of their text is compared (bytes).
@@ -130,7 +201,7 @@ fn of_target(target: &Value, remedy: &dyn Fn(&str) -> Option<Remedy>, findings: 
     let object = reference(target);
     let status = &target["status"];
     let mut add = |kind: FindingKind, text: &str| {
-        findings.push(Finding::new(kind, text, &object, Proof::new(path(target), text)).with(remedy(text)));
+        findings.push(Finding::new(kind, &readable(text), &object, Proof::new(path(target), text)).with(remedy(text)));
     };
     if let Some(reason) = status["failureReason"].as_str() {
         add(FindingKind::FailureReason, reason);
@@ -149,12 +220,13 @@ fn of_results(
     findings: &mut Vec<Finding>,
 ) {
     let word = if kind.severity() == Severity::Error { "errors" } else { "warnings" };
-    for text in &messages.texts {
-        let title = readable(text);
+    for Alike { first, place, more, others } in grouped(messages.counted().map(|(text, times)| (readable(text), times)))
+    {
         // One cause appears as error below `velero` and as warning below `namespaces`; the errors come first.
-        if findings.len() < LIMIT && told.is_new(&title) {
-            let finding = Finding::new(kind, &title, object, Proof::new(file.to_owned(), text.trim()));
-            findings.push(finding.with(remedy(&title)));
+        if findings.len() < LIMIT && told.is_new(&first) {
+            let proof = Proof::new(file.to_owned(), messages.texts.get(place).map_or("", |text| text.trim()));
+            let finding = Finding::new(kind, &(first.clone() + &and_more(more)), object, proof);
+            findings.push(finding.with(remedy(&first)).like(&others));
         }
     }
     if messages.left_out > 0 {
@@ -180,7 +252,7 @@ fn of_location(location: &Value, now: Timestamp, findings: &mut Vec<Finding>) {
     if location["status"]["phase"].as_str() == Some("Unavailable") {
         let message = location["status"]["message"].as_str().unwrap_or("no message");
         let name = location["metadata"]["name"].as_str().unwrap_or_default();
-        let title = format!("BackupStorageLocation {name} is Unavailable: {message}");
+        let title = format!("BackupStorageLocation {name} is Unavailable: {}", readable(message));
         let proof = Proof::new(path(location), message);
         let finding = Finding::new(FindingKind::LocationUnavailable, &title, &reference(location), proof);
         let id = Id::of(location);
@@ -240,8 +312,11 @@ mod tests {
             ..Default::default()
         };
         let found = diagnose(&evidence, None);
-        assert_eq!(found.cause.as_deref(), Some("volume 0 is lost"), "what was read counts");
-        let rest: Vec<_> = found.findings.iter().skip(500).map(|f| (f.severity, f.title.as_str())).collect();
+        assert_eq!(found.cause.as_deref(), Some("volume 0 is lost (and 699 more like it)"), "what was read counts");
+        let [first, ..] = &found.findings[..] else { panic!("{found:?}") };
+        let others: Vec<_> = (1..500).map(|number| number.to_string()).collect();
+        assert_eq!(first.alike, others, "no name is lost");
+        let rest: Vec<_> = found.findings.iter().skip(1).map(|f| (f.severity, f.title.as_str())).collect();
         let (warning, more) =
             ("results.json could not be read: EOF while parsing", "results.json contains 200 further errors");
         assert_eq!(rest, [(Severity::Warning, warning), (Severity::Info, more)]);
@@ -277,15 +352,19 @@ mod tests {
             kind: MomentKind::Log,
             object: String::new(),
             text: text.to_owned(),
+            part: String::new(),
+            step: MomentStep::Trouble,
             path: "velero/restores/r1/restore.log".to_owned(),
             line,
         };
         found.point_at(&[
             moment("x: exceeded quota: tight", None),
             moment("y: exceeded quota: tight, used 3", Some(41)),
+            moment("y: exceeded quota: tight, used 4", Some(48)),
         ]);
         let [first, second] = &found.findings[..] else { panic!("{found:?}") };
         assert_eq!(first.evidence[1].line, Some(41), "{first:?}");
+        assert_eq!(first.evidence[1].text, "y: exceeded quota: tight, used 3 (and 1 more like it)");
         assert_eq!(second.evidence.len(), 1);
         assert_eq!(first.in_short().evidence, "exceeded quota: tight");
         let told = serde_json::to_value(first).unwrap();
@@ -343,6 +422,6 @@ mod tests {
             ..Default::default()
         };
         let found = diagnose(&good, None);
-        assert_eq!((found.cause, found.findings.len(), found.trail.len()), (None, 0, 1));
+        assert_eq!((found.cause, found.findings.len(), found.tree.len()), (None, 0, 1));
     }
 }

@@ -4,7 +4,7 @@ use debugbundle_format::layout;
 use serde_json::Value;
 
 /// `Kind/namespace/name`, or `Kind//name` without a namespace.
-pub(super) fn reference(object: &Value) -> String {
+pub fn reference(object: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let meta = &object["metadata"];
     format!("{}/{}/{}", text(&object["kind"]), text(&meta["namespace"]), text(&meta["name"]))

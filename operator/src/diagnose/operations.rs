@@ -6,7 +6,7 @@ use std::io::Read;
 use debugbundle_format::text::bounded;
 use serde::Deserialize;
 
-use super::timeline::{MomentKind, TimelineEvent};
+use super::timeline::{MomentKind, MomentStep, TimelineEvent};
 use crate::json_stream::each;
 
 /// Most events of one file; each operation produces up to three.
@@ -74,12 +74,21 @@ fn moments(operation: &Operation, path: &str, all: &mut Vec<TimelineEvent>) {
     let object = format!("{}/{}/{}", text(resource), text(namespace), text(name));
     let (phase, error) = (text(&status.phase), text(&status.error));
     let state = if error.is_empty() { phase } else { format!("{phase}: {error}") };
-    let times = [(&status.created, "created"), (&status.started, "started"), (&status.updated, state.as_str())];
-    for (at, what) in times {
+    let last = match status.phase.as_deref() {
+        Some("Completed") => MomentStep::Ended,
+        Some("Failed" | "Canceled") => MomentStep::Failed,
+        _ => MomentStep::Point,
+    };
+    let times = [
+        (&status.created, MomentStep::Created, "created"),
+        (&status.started, MomentStep::Started, "started"),
+        (&status.updated, last, state.as_str()),
+    ];
+    for (at, step, what) in times {
         if let Some(t) = at.as_deref().and_then(|at| at.parse().ok()) {
             let text = bounded(&format!("{named}: {what}"), TEXT).into_owned();
-            let (object, path) = (object.clone(), path.to_owned());
-            all.push(TimelineEvent { t, kind: MomentKind::Operation, object, text, path, line: None });
+            let (object, part, path) = (object.clone(), id.to_owned(), path.to_owned());
+            all.push(TimelineEvent { t, kind: MomentKind::Operation, object, text, part, step, path, line: None });
         }
     }
 }

@@ -27,11 +27,39 @@ pub struct TimelineEvent {
     pub object: String,
     /// What happened.
     pub text: String,
+    /// Which part of the object it happened to: the name of a container, the id of an operation; empty for the object.
+    #[serde(skip)]
+    pub part: String,
+    /// What it begins or ends.
+    #[serde(skip)]
+    pub step: MomentStep,
     /// Where in the bundle it stands.
     pub path: String,
     /// The line of that file, from 1; only in logs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<u64>,
+}
+
+/// What a moment begins or ends. At one time, what begins stands before what ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MomentStep {
+    /// The object or operation was created.
+    Created,
+    /// A controller took it up, and prepares it.
+    Accepted,
+    /// The work, or the container, started.
+    Started,
+    /// Nothing.
+    #[default]
+    Point,
+    /// Nothing, but it is an error or a Warning.
+    Trouble,
+    /// It ended well.
+    Ended,
+    /// It ended with a failure.
+    Failed,
+    /// It is being deleted.
+    Deleted,
 }
 
 /// The kind of a timeline event.
@@ -81,7 +109,7 @@ pub fn timeline(evidence: &Evidence, read: Vec<TimelineEvent>) -> Vec<TimelineEv
         }
     }
     all.sort_by(|a: &TimelineEvent, b| {
-        (a.t, a.kind, &a.object, a.line, &a.text).cmp(&(b.t, b.kind, &b.object, b.line, &b.text))
+        (a.t, a.step, a.kind, &a.object, a.line, &a.text).cmp(&(b.t, b.step, b.kind, &b.object, b.line, &b.text))
     });
     all.dedup();
     let over = all.len().saturating_sub(LINES);
@@ -89,47 +117,65 @@ pub fn timeline(evidence: &Evidence, read: Vec<TimelineEvent>) -> Vec<TimelineEv
     all
 }
 
-fn add(all: &mut Vec<TimelineEvent>, at: Option<&str>, kind: MomentKind, object: String, text: &str, path: String) {
+/// Adds a moment if its time can be read.
+fn add(all: &mut Vec<TimelineEvent>, at: Option<&str>, moment: TimelineEvent) {
     if let Some(t) = at.and_then(|at| at.parse().ok()) {
-        all.push(TimelineEvent { t, kind, object, text: bounded(text.trim(), TEXT).into_owned(), path, line: None });
+        all.push(TimelineEvent { t, text: bounded(moment.text.trim(), TEXT).into_owned(), ..moment });
     }
+}
+
+/// A moment of an object, still without its time.
+fn moment(of: &Value, kind: MomentKind, step: MomentStep, text: &str) -> TimelineEvent {
+    let (t, part) = (Timestamp::UNIX_EPOCH, String::new());
+    TimelineEvent { t, kind, object: reference(of), text: text.to_owned(), part, step, path: path(of), line: None }
 }
 
 fn phases(object: &Value, all: &mut Vec<TimelineEvent>) {
     let at = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
-    let mut tell = |pointer: &str, text: &str| {
-        add(all, at(pointer), MomentKind::Phase, reference(object), text, path(object));
+    let mut tell = |pointer: &str, step: MomentStep, text: &str| {
+        add(all, at(pointer), moment(object, MomentKind::Phase, step, text));
     };
-    tell("/metadata/creationTimestamp", "created");
-    tell("/status/acceptedTimestamp", "accepted");
-    tell("/status/startTimestamp", "started");
+    tell("/metadata/creationTimestamp", MomentStep::Created, "created");
+    tell("/status/acceptedTimestamp", MomentStep::Accepted, "accepted");
+    tell("/status/startTimestamp", MomentStep::Started, "started");
     let phase = at("/status/phase").unwrap_or_default();
     let why = at("/status/failureReason").or_else(|| at("/status/message")).unwrap_or_default();
     let ended = if why.is_empty() { phase.to_owned() } else { format!("{phase}: {why}") };
-    tell("/status/completionTimestamp", &ended);
-    tell("/metadata/deletionTimestamp", "is being deleted");
+    let end = if phase == "Completed" { MomentStep::Ended } else { MomentStep::Failed };
+    tell("/status/completionTimestamp", end, &ended);
+    tell("/metadata/deletionTimestamp", MomentStep::Deleted, "is being deleted");
 }
 
 fn event(event: &Value, all: &mut Vec<TimelineEvent>) {
-    add(all, last_seen(event), MomentKind::Event, about(event), &words(event), path(event));
+    let step = if event["type"] == "Warning" { MomentStep::Trouble } else { MomentStep::Point };
+    let said = TimelineEvent { object: about(event), ..moment(event, MomentKind::Event, step, &words(event)) };
+    add(all, last_seen(event), said);
 }
 
 fn pod(pod: &Value, all: &mut Vec<TimelineEvent>) {
     let at = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str);
-    add(all, at("/metadata/creationTimestamp"), MomentKind::Phase, reference(pod), "created", path(pod));
+    add(all, at("/metadata/creationTimestamp"), moment(pod, MomentKind::Phase, MomentStep::Created, "created"));
+    add(
+        all,
+        at("/metadata/deletionTimestamp"),
+        moment(pod, MomentKind::Phase, MomentStep::Deleted, "is being deleted"),
+    );
     for statuses in ["initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"] {
         for status in pod["status"][statuses].as_array().into_iter().flatten() {
             let name = status["name"].as_str().unwrap_or_default();
-            let mut tell = |at: Option<&str>, text: &str| {
-                add(all, at, MomentKind::Container, reference(pod), text, path(pod));
+            let mut tell = |at: Option<&str>, step: MomentStep, text: &str| {
+                let of_pod = moment(pod, MomentKind::Container, step, text);
+                add(all, at, TimelineEvent { part: name.to_owned(), ..of_pod });
             };
-            tell(status.pointer("/state/running/startedAt").and_then(Value::as_str), &format!("{name} started"));
+            let running = status.pointer("/state/running/startedAt").and_then(Value::as_str);
+            tell(running, MomentStep::Started, &format!("{name} started"));
             for pointer in ["/lastState/terminated", "/state/terminated"] {
                 let Some(ended) = status.pointer(pointer).filter(|ended| ended.is_object()) else { continue };
                 let reason = ended["reason"].as_str().unwrap_or("ended");
                 let code = ended["exitCode"].as_i64().unwrap_or(0);
-                tell(ended["startedAt"].as_str(), &format!("{name} started"));
-                tell(ended["finishedAt"].as_str(), &format!("{name} ended with {code} ({reason})"));
+                let end = if code == 0 { MomentStep::Ended } else { MomentStep::Failed };
+                tell(ended["startedAt"].as_str(), MomentStep::Started, &format!("{name} started"));
+                tell(ended["finishedAt"].as_str(), end, &format!("{name} ended with {code} ({reason})"));
             }
         }
     }
@@ -157,6 +203,8 @@ mod tests {
             kind: MomentKind::Log,
             object: "Pod/v/p".into(),
             text: "no room".into(),
+            part: String::new(),
+            step: MomentStep::Trouble,
             path: "x.log".into(),
             line: Some(7),
         };

@@ -173,6 +173,8 @@ pub struct DiscoveredTarget {
     pub data: Vec<DataObject>,
     /// What else belongs to the target.
     pub related: RelatedObjects,
+    /// CustomResourceDefinitions that its errors name.
+    pub definitions: BTreeSet<String>,
     /// What Velero takes up before the target.
     pub queue: Queue,
     /// Without a target: the newest failed Backups and Restores, each with the fields about its failure, unredacted.
@@ -348,9 +350,10 @@ impl Snapshot {
         self.take_up_refs(&refs, &format!("volume info or item operations of {kind} {name}"));
         let mut results_lead = false;
         if phase != "Completed" {
-            let troubled = target_files::troubled_namespaces(files, kind, &name, idle, until).await;
+            let (troubled, named) = target_files::troubled(files, kind, &name, idle, until).await;
             results_lead = !troubled.texts.is_empty();
             let why = format!("results of {kind} {name}");
+            self.take_up_refs(&named, &why);
             self.touch(&troubled.texts, troubled.left_out, &why, Relevance::Trouble);
         }
         if kind == TargetKind::Restore {

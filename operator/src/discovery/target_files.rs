@@ -4,6 +4,7 @@
 use std::{io::Read, time::Duration};
 
 use debugbundle_crd::TargetKind;
+use debugbundle_diagnosis::{Kind, named};
 use debugbundle_format::StoreFile;
 use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
@@ -18,6 +19,8 @@ use crate::{
 
 /// Most bytes read of one text: names are shorter.
 const TEXT: usize = 1024;
+/// Most errors whose names are followed.
+const ERRORS: usize = 20;
 
 /// Reads the references of both files; none from a file that cannot be read, which its own item reports.
 pub(super) async fn volume_refs(
@@ -45,22 +48,44 @@ pub(super) async fn volume_refs(
     refs
 }
 
-/// The namespaces in which a Backup or Restore met errors, then those with warnings, from its results. None if the
-/// results cannot be read, which their own item reports.
-pub(super) async fn troubled_namespaces(
+/// The namespaces in which a Backup or Restore met errors, then those with warnings, from its results, and the claims,
+/// volumes, snapshots and definitions that its errors name: of these namespaces only, because tenants write parts of the errors. None
+/// if the results cannot be read, which their own item reports.
+pub(super) async fn troubled(
     store: &dyn StoreFiles,
     of: TargetKind,
     name: &str,
     idle: Duration,
     deadline: Instant,
-) -> Distinct {
+) -> (Distinct, ObjectRefs) {
     let Ok(Ok(Some(body))) = timeout_at(deadline, store.open(of, name, StoreFile::Results)).await else {
-        return Distinct::default();
+        return Default::default();
     };
     let (to, pieces) = pipe();
     let reading = tokio::task::spawn_blocking(move || Results::read(MultiGzDecoder::new(pieces).take(JSON_FILE)));
     pump(body, to, idle, deadline, |_| ()).await;
-    reading.await.unwrap_or_default().namespaces
+    let results = reading.await.unwrap_or_default();
+    let refs = named_by(&results);
+    (results.namespaces, refs)
+}
+
+fn named_by(results: &Results) -> ObjectRefs {
+    let mut refs = ObjectRefs::default();
+    for id in results.errors.texts.iter().take(ERRORS).flat_map(|error| named(error)) {
+        let reference = match id.kind {
+            Kind::PersistentVolumeClaim => ObjectRef::Claim,
+            Kind::PersistentVolume => ObjectRef::Volume,
+            Kind::VolumeSnapshot => ObjectRef::Snapshot,
+            Kind::VolumeSnapshotContent => ObjectRef::Content,
+            Kind::CustomResourceDefinition => ObjectRef::Definition,
+            _ => continue,
+        };
+        let namespace = Some(id.namespace.as_str()).filter(|namespace| !namespace.is_empty());
+        if namespace.is_none_or(|namespace| results.namespaces.texts.iter().any(|one| one == namespace)) {
+            refs.add(reference, namespace, Some(&id.name));
+        }
+    }
+    refs
 }
 
 /// A volume's references and result (Velero's `internal/volume/volumes_information.go`).
@@ -180,6 +205,20 @@ mod tests {
         assert_eq!(refs.of(ObjectRef::Claim), [("bakery", "flour"), ("shop", "ledger")]);
         assert_eq!(refs.of(ObjectRef::Volume), [("", "pv-7")]);
         assert_eq!(refs.of(ObjectRef::Content), [("", "vsc-7")]);
+    }
+
+    #[test]
+    fn errors_lead_to_claims_of_namespaces_with_errors_alone() {
+        let results = json!({"errors": {"namespaces": {"shop": [
+            "persistentvolumeclaims shop/ledger: not bound, persistentvolumeclaims vault/key and secrets shop/key",
+            "error executing custom action (groupResource=persistentvolumes, namespace=, name=pv-7): gone",
+            "persistentvolumeclaims shop/../x: odd",
+            "error restoring widgets.example.com/shop/blue: the server could not find the requested resource"]}}});
+        let refs = named_by(&Results::read(results.to_string().as_bytes()));
+        assert_eq!(refs.of(ObjectRef::Claim), [("shop", "ledger")]);
+        assert_eq!(refs.of(ObjectRef::Volume), [("", "pv-7")]);
+        assert_eq!(refs.of(ObjectRef::Definition), [("", "widgets.example.com")]);
+        assert_eq!(refs.namespaces(), ["shop"]);
     }
 
     #[test]

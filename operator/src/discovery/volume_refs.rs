@@ -22,6 +22,8 @@ pub enum ObjectRef {
     Snapshot,
     /// A VolumeSnapshotContent.
     Content,
+    /// A CustomResourceDefinition.
+    Definition,
     /// Another kind: only its namespace counts.
     Elsewhere,
 }
@@ -45,7 +47,7 @@ impl ObjectRefs {
                 self.more = true;
             }
         }
-        let of_the_cluster = matches!(reference, ObjectRef::Volume | ObjectRef::Content);
+        let of_the_cluster = matches!(reference, ObjectRef::Volume | ObjectRef::Content | ObjectRef::Definition);
         let place = if of_the_cluster { Some("") } else { namespace };
         if let (Some(place), Some(name)) = (place, name.filter(|name| is_dns_name(name)))
             && reference != ObjectRef::Elsewhere
@@ -101,6 +103,7 @@ impl Snapshot {
             self.namespaces.volumes.waited.insert(volume.name.clone());
             self.namespaces.volumes.volumes.insert(volume.name);
         }
+        self.target.definitions.extend(named(ObjectRef::Definition).map(|definition| definition.name));
         self.namespaces.volumes.contents.extend(named(ObjectRef::Content).map(|content| content.name));
     }
 }

@@ -7,24 +7,21 @@
 //!
 //! * [`answers`]: what was read so far, and the graph of it. Pure.
 //! * [`reader`]: reads what the walk wants, with limits, and redacts it.
-//! * [`progress`]: how far a target that is under way has come. Pure.
 
 mod answers;
-mod progress;
 mod reader;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use answers::Answers;
-use debugbundle_diagnosis::{
-    Confidence, Explanation, Id, InstallationParts, Kind, Remedy, Wanted, has_ended, parts, remedy, walk,
-};
+use debugbundle_diagnosis::{Confidence, Id, Kind, Wanted, has_ended, walk};
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-pub use progress::TargetProgress;
 pub use reader::Reader;
+
+use crate::diagnose::{CauseChain, Evidence, TargetProgress};
 
 /// Most rounds of walking and reading.
 const ROUNDS: usize = 12;
@@ -34,16 +31,12 @@ const AT_ONCE: usize = 8;
 /// Why a target, or the installation, is as it is.
 #[derive(Debug)]
 pub struct Explained {
-    /// What the walk found.
-    pub explanation: Explanation,
-    /// What a person can do about the first cause, if that is known.
-    pub remedy: Option<Remedy>,
+    /// What the walk found: a finding for each cause.
+    pub chain: CauseChain,
     /// The target; of the installation an object of its own kind, without content.
     pub target: Value,
     /// How far the target has come.
     pub progress: TargetProgress,
-    /// How the parts of the installation stand; `None` if it was not asked.
-    pub parts: Option<InstallationParts>,
     /// What could not be read, and why: a sentence each.
     pub unread: Vec<String>,
     /// When it was read.
@@ -54,21 +47,12 @@ impl Explained {
     /// Its phase; New is often left out. The installation has none.
     pub fn phase(&self) -> Option<&str> {
         let phase = self.target["status"]["phase"].as_str().filter(|phase| !phase.is_empty());
-        phase.or_else(|| self.parts.is_none().then_some("New"))
+        phase.or_else(|| self.chain.parts.is_none().then_some("New"))
     }
 
     /// Whether Velero has ended its work on it.
     pub fn has_ended(&self) -> bool {
         has_ended(&self.target)
-    }
-
-    /// How many objects were asked, by kind.
-    pub fn checked(&self) -> BTreeMap<&str, usize> {
-        let mut numbers = BTreeMap::new();
-        for id in &self.explanation.checked {
-            *numbers.entry(id.kind.as_str()).or_default() += 1;
-        }
-        numbers
     }
 }
 
@@ -127,8 +111,16 @@ pub async fn explain(reader: &Reader, target: &Id) -> Result<Option<Explained>, 
             root.confidence = root.confidence.min(Confidence::Likely);
         }
     }
-    let remedy = explanation.roots.first().and_then(|root| remedy(root, &answers.graph()));
+    let evidence = Evidence {
+        velero: reader.velero().to_owned(),
+        target: (!is_installation).then(|| object.clone()),
+        read_at: answers.read_at(),
+        ..Evidence::default()
+    };
+    let mut chain = CauseChain::of(&explanation, &answers.graph(), &evidence);
+    // There is no bundle that they could refer to.
+    chain.findings.iter_mut().for_each(|finding| finding.evidence.clear());
+    chain.steps.iter_mut().for_each(|step| step.evidence.clear());
     let progress = TargetProgress::of(&object, answers.of_kinds(&Kind::DATA));
-    let parts = is_installation.then(|| parts(&answers.graph()));
-    Ok(Some(Explained { explanation, remedy, target: object, progress, parts, unread, read_at: answers.read_at() }))
+    Ok(Some(Explained { chain, target: object, progress, unread, read_at: answers.read_at() }))
 }

@@ -147,6 +147,10 @@ impl Reader {
         let mut object = serde_json::to_value(object).ok()?;
         object["kind"] = kind.as_str().into();
         object["metadata"]["managedFields"] = Value::Null;
+        // Schemas are large.
+        for version in object.pointer_mut("/spec/versions").and_then(Value::as_array_mut).into_iter().flatten() {
+            version["schema"] = Value::Null;
+        }
         self.redactor.object(&mut object).then_some(object)
     }
 
@@ -180,10 +184,7 @@ impl Reader {
 
     async fn results(&self, target: Option<&Value>, answers: &Answers) -> Reply {
         let read = |pieces| Results::read(MultiGzDecoder::new(pieces).take(JSON_FILE)).texts().collect();
-        let masked = |redactor: &Redactor, text| match text {
-            ResultText::Error(text) => ResultText::Error(redactor.text(&text)),
-            ResultText::Warning(text) => ResultText::Warning(redactor.text(&text)),
-        };
+        let masked = |redactor: &Redactor, said: ResultText| ResultText { text: redactor.text(&said.text), ..said };
         self.of_file(StoreFile::Results, target, answers, read, masked).await.map_or_else(|reply| reply, Reply::Texts)
     }
 
@@ -243,17 +244,20 @@ impl Reader {
         } else {
             target.clone()
         };
-        let (locations, server) = self.engine.locations().await.map_err(|fault| fault.to_string())?;
+        let mut found = self.engine.locations().await.map_err(|fault| fault.to_string())?;
         let wanted = backup["spec"]["storageLocation"].as_str().filter(|name| !name.is_empty());
         let is_it = |location: &&crate::location::Location| match wanted {
             Some(name) => location.name == name,
             None => location.default,
         };
-        let location = locations.iter().find(is_it).ok_or_else(|| match wanted {
-            Some(name) => format!("there is no BackupStorageLocation {name}"),
+        let location = found.all.iter().find(is_it).ok_or_else(|| match wanted {
+            Some(name) => found
+                .unusable
+                .remove(name)
+                .map_or_else(|| format!("there is no BackupStorageLocation {name}"), |fault| fault.to_string()),
             None => "there is no default BackupStorageLocation".to_owned(),
         })?;
-        let open = self.engine.open_store(location, server.as_ref()).await.map_err(|fault| fault.to_string())?;
+        let open = self.engine.open_store(location, found.server.as_ref()).await.map_err(|fault| fault.to_string())?;
         let redactor = self.redactor.renewed(open.known);
         Ok(TargetStore { files: FromStore::new(open.store, location.prefix.as_str()), redactor })
     }
@@ -326,6 +330,7 @@ fn served(kind: &Kind) -> Option<(&'static str, &'static str, &'static str)> {
         Kind::PersistentVolumeClaim => ("", "v1", "persistentvolumeclaims"),
         Kind::PersistentVolume => ("", "v1", "persistentvolumes"),
         Kind::Node => ("", "v1", "nodes"),
+        Kind::ResourceQuota => ("", "v1", "resourcequotas"),
         Kind::Event => ("", "v1", "events"),
         Kind::Deployment => ("apps", "v1", "deployments"),
         Kind::DaemonSet => ("apps", "v1", "daemonsets"),
@@ -333,6 +338,7 @@ fn served(kind: &Kind) -> Option<(&'static str, &'static str, &'static str)> {
         Kind::VolumeAttachment => ("storage.k8s.io", "v1", "volumeattachments"),
         Kind::VolumeSnapshot => ("snapshot.storage.k8s.io", "v1", "volumesnapshots"),
         Kind::VolumeSnapshotContent => ("snapshot.storage.k8s.io", "v1", "volumesnapshotcontents"),
+        Kind::CustomResourceDefinition => ("apiextensions.k8s.io", "v1", "customresourcedefinitions"),
         Kind::Installation | Kind::Other(_) => return None,
     })
 }

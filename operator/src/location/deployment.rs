@@ -1,8 +1,10 @@
 //! Finds, in the pod template of Velero's Deployment, the Secret behind a path or an environment variable.
-//! `resolve` reads the Secrets.
+//! `secrets` reads the Secrets.
 
 use debugbundle_redact::Secret;
 use serde_json::Value;
+
+use super::{Location, LocationError, shown};
 
 /// A key of a Secret in Velero's namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +101,24 @@ impl<'a> Server<'a> {
             found(text(secret, "/name")?, secret, &file)
         })
     }
+}
+
+/// The Secret behind a path in the Velero server's pod. `what` names the path.
+///
+/// # Errors
+/// `Credential`, if no Secret is mounted there.
+pub(crate) fn mounted(
+    location: &Location,
+    server: Option<Server<'_>>,
+    what: &str,
+    path: &str,
+) -> Result<SecretKey, LocationError> {
+    server.and_then(|server| server.mounted(path)).ok_or_else(|| {
+        location.credential_error(format!(
+            "{what} is {}, a path in the Velero server's pod where no Secret is mounted; set spec.credential to a key of a Secret",
+            shown(path)
+        ))
+    })
 }
 
 /// The key of a Secret that its volume mounts as the file `path`.

@@ -76,7 +76,7 @@ fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 4] {
     }
 }
 
-/// A URL of a store: http or https, a host, perhaps a port, nothing else.
+/// A URL of a store: http or https, a host, perhaps a port; a path only where its parser allows one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint(Url);
 
@@ -86,17 +86,32 @@ impl Endpoint {
     /// # Errors
     /// A sentence that names the key, the value and what is allowed.
     pub fn parse(key: &str, value: &str) -> Result<Self, String> {
-        let refused =
-            || format!("config key {key} is {}; it must be http(s)://host[:port]", shown(&without_userinfo(value)));
-        let url = Url::parse(value).map_err(|_| refused())?;
+        let refused = || Self::refused(key, value, "http(s)://host[:port]");
+        let endpoint = Self::of_url(value).ok_or_else(refused)?;
+        if endpoint.0.path().chars().all(|letter| letter == '/') { Ok(endpoint) } else { Err(refused()) }
+    }
+
+    /// The same, with a path if there is one: an Azure account behind a gateway may have it.
+    ///
+    /// # Errors
+    /// As [`Endpoint::parse`].
+    pub fn parse_with_path(key: &str, value: &str) -> Result<Self, String> {
+        Self::of_url(value).ok_or_else(|| Self::refused(key, value, "http(s)://host[:port][/path]"))
+    }
+
+    fn of_url(value: &str) -> Option<Self> {
+        let url = Url::parse(value).ok()?;
         let plain = matches!(url.scheme(), "http" | "https")
             && url.host().is_some()
             && url.username().is_empty()
             && url.password().is_none()
             && url.query().is_none()
-            && url.fragment().is_none()
-            && url.path().chars().all(|letter| letter == '/');
-        if plain { Ok(Self(url)) } else { Err(refused()) }
+            && url.fragment().is_none();
+        plain.then_some(Self(url))
+    }
+
+    fn refused(key: &str, value: &str, form: &str) -> String {
+        format!("config key {key} is {}; it must be {form}", shown(&without_userinfo(value)))
     }
 
     /// The URL without a slash at its end.

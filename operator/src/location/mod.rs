@@ -1,36 +1,35 @@
 //! A BackupStorageLocation as Velero and its plugins understand it: which one is used, its config, its credential.
-//! `store` talks to the object store with what `resolve` returns.
+//! `store::provider` reads what is the provider's own, and opens the store.
 
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
-pub mod credential;
 pub mod deployment;
 pub mod endpoint;
 mod error;
-pub mod ini;
-#[cfg(test)]
-mod ini_property;
-mod resolve;
-pub mod s3_config;
 pub mod secrets;
 mod versions;
+mod words;
 
-pub use credential::{Credential, CredentialSource, source};
 pub use endpoint::{Endpoint, EndpointPolicy};
 pub use error::LocationError;
 pub(crate) use error::{listed, shown};
-pub use resolve::{CustomerKeyBytes, Resolved, configured, resolve, resolve_noting};
-pub use s3_config::{Checksum, CustomerKey, Encryption, S3Config};
-pub use secrets::{SecretFacts, examine};
+pub use secrets::SecretFacts;
+pub(crate) use secrets::{SecretReader, wipe};
 pub use versions::SecretVersions;
+pub use words::Words;
 
 use deployment::SecretKey;
 
+use crate::velero::is_dns_name;
+
 /// The location that Velero uses when none is marked as default (`--default-backup-storage-location`).
 const DEFAULT_NAME: &str = "default";
+
+/// The config keys by which the providers of Velero name a server or an account.
+const SERVER_KEYS: [&str; 4] = ["s3Url", "storageAccountURI", "storageAccount", "storeEndpoint"];
 
 /// Whether Velero writes to the location.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,8 +73,8 @@ pub struct Location {
 }
 
 impl Location {
-    /// Reads a BackupStorageLocation. [`S3Config::parse`] reads its provider's config separately, so that an error in
-    /// an unused location cannot spoil the choice.
+    /// Reads a BackupStorageLocation. Its provider's config is read separately, so that an error in an unused location
+    /// cannot spoil the choice.
     ///
     /// # Errors
     /// `Invalid` if a field has the wrong type.
@@ -88,6 +87,10 @@ impl Location {
             Some(_) => Err(invalid(format!("{} must be a string", pointer[1..].replace('/', ".")))),
         };
         let selector = |pointer: &str| match (text(&format!("{pointer}/name"))?, text(&format!("{pointer}/key"))?) {
+            (Some(name), Some(_)) if !is_dns_name(&name) => {
+                let field = pointer[1..].replace('/', ".");
+                Err(invalid(format!("{field}.name is {}; no Secret can have that name", shown(&name))))
+            }
             (Some(name), Some(key)) => Ok(Some(SecretKey { name, key })),
             (None, None) => Ok(None),
             _ => Err(invalid(format!("{} must have a name and a key", pointer[1..].replace('/', ".")))),
@@ -126,24 +129,17 @@ impl Location {
         self.access == AccessMode::ReadWrite && self.phase.as_deref() == Some("Available")
     }
 
-    /// Whether the provider is supported.
-    fn supported(&self) -> Result<(), LocationError> {
-        const SUPPORTED: &str = "supported: aws";
-        match self.provider.as_str() {
-            "aws" => Ok(()),
-            known @ ("azure" | "gcp") => {
-                Err(self.invalid(format!("provider {known} is not supported yet; {SUPPORTED}")))
-            }
-            other => Err(self.invalid(format!("provider {} is not supported; {SUPPORTED}", shown(other)))),
-        }
+    /// The config value that names the server or the account, by any provider's key for it.
+    pub fn server(&self) -> Option<&str> {
+        let named = SERVER_KEYS.iter().find_map(|key| self.config.get(*key).filter(|value| !value.is_empty()));
+        named.map(|value| value.trim_end_matches('/'))
     }
 
-    /// Checks what holds for all providers: it is supported, the bucket name is possible, at most one CA is set.
+    /// Checks what holds for all providers: the bucket name is possible, at most one CA is set.
     ///
     /// # Errors
     /// `Invalid`
     pub fn check(&self) -> Result<(), LocationError> {
-        self.supported()?;
         let bucket = &self.bucket;
         if bucket.is_empty() {
             return Err(self.invalid("objectStorage.bucket is empty".to_owned()));
@@ -211,6 +207,10 @@ impl Location {
             return Err(self.invalid(format!("{what}: no CERTIFICATE block found")));
         }
         Ok(())
+    }
+
+    pub(crate) fn credential_error(&self, why: String) -> LocationError {
+        LocationError::Credential { name: self.name.clone(), why }
     }
 
     pub(crate) fn invalid(&self, why: String) -> LocationError {
@@ -289,6 +289,17 @@ mod tests {
     }
 
     #[test]
+    fn issue_32_a_name_that_no_secret_can_have_makes_a_location_unusable() {
+        for name in ["A", "a/b", "ä", "../configmaps/x", "my secret"] {
+            let credential = json!({"name": name, "key": "cloud"});
+            let object =
+                json!({"metadata": {"name": "offsite"}, "spec": {"provider": "aws", "credential": credential}});
+            let error = Location::parse(&object).expect_err(name).to_string();
+            assert!(error.contains("spec.credential.name") && error.contains("no Secret can have"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_location_is_read_whole() {
         let got = Location::parse(&json!({
             "metadata": {"name": "offsite", "namespace": "backups"},
@@ -327,19 +338,6 @@ mod tests {
                 .and_then(|location| location.check().map(|()| location))
         };
         for (input, expected) in [
-            (
-                json!({"provider": "velero.io/foo", "objectStorage": {"bucket": "b"}}),
-                "provider \"foo\" is not supported; supported: aws",
-            ),
-            (json!({"objectStorage": {"bucket": "b"}}), "provider \"\" is not supported; supported: aws"),
-            (
-                json!({"provider": "azure", "objectStorage": {"bucket": "b"}}),
-                "provider azure is not supported yet; supported: aws",
-            ),
-            (
-                json!({"provider": "velero.io/gcp", "objectStorage": {"bucket": "b"}}),
-                "provider gcp is not supported yet",
-            ),
             (json!({"provider": "aws"}), "objectStorage.bucket is empty"),
             (
                 json!({"provider": "aws", "objectStorage": {"bucket": "a/b"}}),

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use debugbundle_crd::TargetKind;
+use debugbundle_diagnosis::is_custom;
 use debugbundle_format::{BundlePath, layout};
 
 use super::{ItemSource, Only, Planner, Priority, Want, core, list_path, velero::KNOWN};
@@ -17,22 +18,6 @@ use crate::{
 const NODES: usize = 500;
 const SNAPSHOTS: &str = "snapshot.storage.k8s.io";
 const OPENSHIFT: &str = "config.openshift.io";
-
-/// Groups whose kinds no CustomResourceDefinition defines, besides the groups without a dot.
-const BUILT_IN: [&str; 12] = [
-    "admissionregistration.k8s.io",
-    "apidiscovery.k8s.io",
-    "apiextensions.k8s.io",
-    "apiregistration.k8s.io",
-    "coordination.k8s.io",
-    "discovery.k8s.io",
-    "events.k8s.io",
-    "networking.k8s.io",
-    "node.k8s.io",
-    "rbac.authorization.k8s.io",
-    "scheduling.k8s.io",
-    "storage.k8s.io",
-];
 
 impl Planner<'_> {
     pub(super) fn cluster(&mut self) {
@@ -154,16 +139,17 @@ impl Planner<'_> {
         }
     }
 
-    /// The definition of each custom kind planned so far, and always of Velero's and ours: offline readers need them to
-    /// know a kind.
+    /// The definition of each custom kind planned so far, and always of Velero's and ours, because offline readers need
+    /// them to know a kind; and those that the target's errors name.
     pub(super) fn definitions(&mut self) {
         let definitions =
             ApiKind::cluster("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition");
         let mut custom: BTreeSet<String> = KNOWN.iter().map(|(plural, _)| format!("{plural}.velero.io")).collect();
         custom.insert("debugbundles.debugbundle.io".to_owned());
+        custom.extend(self.snapshot.target.definitions.iter().cloned());
         for item in &self.items {
             let Some(kind) = item.source.kind() else { continue };
-            if kind.group.contains('.') && !BUILT_IN.contains(&kind.group.as_str()) {
+            if is_custom(&kind.group) {
                 custom.insert(format!("{}.{}", kind.plural, kind.group));
             }
         }

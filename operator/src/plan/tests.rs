@@ -345,6 +345,7 @@ fn of_the_cluster_a_target_wants_what_is_on_its_way_and_the_installation_what_th
     snapshot.namespaces.nodes = ["n1".to_owned()].into();
     snapshot.namespaces.volumes.volumes = ["pv-1".to_owned()].into();
     snapshot.namespaces.volumes.pods_beyond = 7;
+    snapshot.target.definitions = ["widgets.example.com".to_owned()].into();
     let kinds = serde_json::json!({"resources": [
         {"name": "volumesnapshots", "kind": "VolumeSnapshot", "namespaced": true, "verbs": ["list"]}]});
     snapshot.installation.served.add_resource_list("snapshot.storage.k8s.io", "v1", &kinds);
@@ -357,6 +358,8 @@ fn of_the_cluster_a_target_wants_what_is_on_its_way_and_the_installation_what_th
     assert_eq!(*want, attached);
     assert!(paths(&plan).contains(&definition("volumesnapshots.snapshot.storage.k8s.io").as_str()));
     assert!(paths(&plan).contains(&definition("debugbundles.debugbundle.io").as_str()));
+    assert!(paths(&plan).contains(&definition("widgets.example.com").as_str()), "an error names it");
+    assert!(!paths(&without).contains(&definition("widgets.example.com").as_str()));
     assert!(!paths(&plan).iter().any(|path| path.contains("csidrivers.storage.k8s.io.yaml")), "built in");
     assert!(plan.missing.iter().any(|missing| missing.why.contains("7 more pods")));
 }

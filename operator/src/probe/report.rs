@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::ProbeStep;
 use crate::{
     certificate::Certificate,
-    location::{AccessMode, Endpoint, Location, S3Config, SecretFacts, shown},
+    location::{AccessMode, Location, SecretFacts, Words, shown},
 };
 
 /// The folders that Velero accepts below a location's prefix (pkg/persistence/object_store_layout.go).
@@ -16,7 +16,7 @@ pub const VALID_FOLDERS: [&str; 6] = ["backups", "restores", "restic", "metadata
 pub const MOST_FOLDERS: usize = 1000;
 /// A larger difference of the clocks (seconds) gets a remark.
 const WORTH_TELLING: i64 = 5 * 60;
-/// Stores refuse a larger difference of the clocks (seconds; S3: RequestTimeTooSkewed).
+/// Stores refuse a larger difference of the clocks (seconds).
 const TOO_FAR: i64 = 15 * 60;
 /// A certificate that ends sooner (days) gets a remark.
 const ENDS_SOON: i64 = 14;
@@ -149,7 +149,7 @@ impl ProbeReport {
                 provider: location.provider.clone(),
                 bucket: location.bucket.clone(),
                 prefix: location.prefix.clone(),
-                endpoint: config("s3Url"),
+                endpoint: location.server().map(ToOwned::to_owned),
                 region: config("region"),
                 access_mode: match location.access {
                     AccessMode::ReadWrite => "ReadWrite",
@@ -197,23 +197,8 @@ impl ProbeReport {
         }
     }
 
-    /// Records what the config means.
-    pub fn configured(&mut self, config: &S3Config) {
-        let mut text = match &config.endpoint {
-            Some(endpoint) => format!("the store is at {}", endpoint.as_str()),
-            None => "the store is AWS".to_owned(),
-        };
-        if config.endpoint.as_ref().is_some_and(Endpoint::is_plain_http) {
-            text.push_str("; plain http: anyone on the network path can read the traffic");
-        }
-        if config.skip_tls_verify {
-            text.push_str("; insecureSkipTLSVerify: the store's identity is not verified");
-        }
-        self.ok(ProbeStep::Configuration, text);
-    }
-
     /// Records the TLS handshake's outcome. `verified` is false where the location asks for no verification.
-    pub fn tls(&mut self, verified: Result<bool, String>, certificate: Option<Certificate>) {
+    pub fn tls(&mut self, verified: Result<bool, String>, certificate: Option<Certificate>, words: &Words) {
         let days_left = certificate.as_ref().map(|certificate| certificate.days_left(self.looked_at));
         let ends = certificate.as_ref().map_or(String::new(), |c| {
             format!("; the certificate of {} is valid from {} to {}", shown(&c.subject), c.not_before, c.not_after)
@@ -231,13 +216,14 @@ impl ProbeReport {
             Ok(false) => self.ok(ProbeStep::Tls, format!("not verified, because insecureSkipTLSVerify is set{ends}")),
             Err(why) => {
                 let remedy = if why.contains("expired") || why.contains("not valid yet") {
-                    "renew the store's certificate, and check the clocks"
+                    "renew the store's certificate, and check the clocks".to_owned()
                 } else if why.contains("another host name") {
-                    "set s3Url to a host name that the certificate contains"
+                    format!("set {} to a host name that the certificate contains", words.server)
                 } else {
                     "set objectStorage.caCert (or caCertRef) to the authority that signed the store's certificate"
+                        .to_owned()
                 };
-                self.failed(ProbeStep::Tls, format!("{why}{ends}"), Some(remedy));
+                self.failed(ProbeStep::Tls, format!("{why}{ends}"), Some(&remedy));
             }
         }
         self.tls = Some(TlsFacts { verified: verified == Ok(true), why_not: verified.err(), certificate, days_left });
@@ -265,7 +251,7 @@ impl ProbeReport {
     }
 
     /// Records a refusal, and the step at which it came. The steps that the store must have passed before it could refuse count as ok.
-    pub fn refused(&mut self, at: Option<ProbeStep>, message: String) {
+    pub fn refused(&mut self, at: Option<ProbeStep>, message: String, words: &Words) {
         let failed = at.unwrap_or(ProbeStep::Answer);
         if failed > ProbeStep::Answer {
             self.ok(ProbeStep::Answer, "the endpoint responds like an object store");
@@ -280,12 +266,14 @@ impl ProbeReport {
             }
         }
         let remedy = match failed {
-            ProbeStep::Identity => Some("put the correct keys into the Secret that the location names"),
-            ProbeStep::Bucket => Some("correct the location's bucket, region or s3Url"),
-            ProbeStep::Permission => Some("allow this action in the policy of the credential's user or role"),
+            ProbeStep::Identity => Some("put the correct keys into the Secret that the location names".to_owned()),
+            ProbeStep::Bucket => Some(format!("correct the location's {}", words.place)),
+            ProbeStep::Permission => {
+                Some("allow this action in the policy of the credential's user or role".to_owned())
+            }
             _ => None,
         };
-        self.failed(failed, message, remedy);
+        self.failed(failed, message, remedy.as_deref());
     }
 
     /// Records the folders below the prefix.
@@ -333,13 +321,12 @@ pub(crate) fn clock_words(ahead: i64) -> String {
 }
 
 fn neighbours(location: &Location, all: &[Location]) -> Vec<Neighbour> {
-    let endpoint = |location: &Location| location.config.get("s3Url").map(|url| url.trim_end_matches('/').to_owned());
     let others = all.iter().filter(|other| other.name != location.name && other.bucket == location.bucket);
     others
         .map(|other| Neighbour {
             location: other.name.clone(),
             prefix: other.prefix.clone(),
-            same_endpoint: endpoint(other) == endpoint(location),
+            same_endpoint: other.server() == location.server(),
             overlaps: below(&other.prefix, &location.prefix) || below(&location.prefix, &other.prefix),
         })
         .collect()
@@ -354,6 +341,8 @@ fn below(inner: &str, outer: &str) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    const WORDS: Words = Words { place: "bucket and account", besides_bucket: "account", server: "account" };
 
     fn location(name: &str, prefix: &str) -> Location {
         Location::parse(&json!({
@@ -376,7 +365,7 @@ mod tests {
         let mut denied = report();
         denied.ok(ProbeStep::Configuration, "x");
         let message = "the store refused s3:ListBucket on b/a/: 403 AccessDenied";
-        denied.refused(Some(ProbeStep::Permission), message.to_owned());
+        denied.refused(Some(ProbeStep::Permission), message.to_owned(), &WORDS);
         let denied = denied.closed();
         assert!(denied.reachable && denied.failed_at == Some(ProbeStep::Permission));
         assert_eq!(
@@ -387,7 +376,7 @@ mod tests {
         assert!(denied.verdict(ProbeStep::Permission).is_some_and(|v| v.text == message));
 
         let mut away = report();
-        away.refused(Some(ProbeStep::Dns), "DNS resolution failed: x".to_owned());
+        away.refused(Some(ProbeStep::Dns), "DNS resolution failed: x".to_owned(), &WORDS);
         let away = away.closed();
         assert!(!away.reachable && away.failed_at == Some(ProbeStep::Dns));
         assert_eq!(away.steps.len(), ProbeStep::ALL.len());

@@ -1,17 +1,20 @@
-//! What people read first: `summary.md`, whose first line is the cause, and `report.html`, the same with the timeline.
+//! What people read first: `summary.md`, whose first line is the cause, and `report.html`, the same with a picture of the
+//! course of things and the timeline.
 //! Pure; all foreign text is escaped, so that it can neither format, link nor run.
 
 mod html;
+mod lanes;
 mod summary;
 
 use std::collections::BTreeMap;
 
 use debugbundle_format::manifest::{Missing, MissingCode, MissingSeverity, Trimmed};
+use jiff::Timestamp;
 
-use crate::diagnose::{self, Diagnosis, TimelineEvent};
+use crate::diagnose::{self, CauseStep, Diagnosis, TimelineEvent};
 
-pub use html::html;
-pub use summary::summary;
+pub use html::page;
+pub use summary::{listed, summary};
 
 /// What a report is about.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +27,8 @@ pub struct Facts<'a> {
     pub phase: Option<&'a str>,
     /// Start and end of the target, as Velero recorded them.
     pub times: (Option<&'a str>, Option<&'a str>),
+    /// When the collection ended.
+    pub read_at: Timestamp,
     /// Number of items that were read.
     pub items: usize,
     /// What was found.
@@ -66,11 +71,10 @@ fn headline(facts: &Facts<'_>) -> String {
         facts.diagnosis.findings.iter().any(|finding| finding.kind == diagnose::FindingKind::ResultsUnreadable)
             || facts.missing.iter().any(|missing| missing.path.ends_with("/results.json"));
     match facts.phase {
-        None => match &facts.diagnosis.parts {
-            Some(parts) => format!("No failure was found: {parts}."),
-            None => "No failure was found.".to_owned(),
+        None | Some("Completed") => match facts.diagnosis.looked_at_words().as_str() {
+            "" => "No failure was found.".to_owned(),
+            words => format!("No failure was found: {words}."),
         },
-        Some("Completed") => "No failure was found.".to_owned(),
         Some("") => format!("Velero has not started {subject} yet."),
         Some(phase @ ("Failed" | "PartiallyFailed")) if unreadable => {
             format!("{subject} is {phase}; Velero's results are missing or damaged.")
@@ -80,6 +84,25 @@ fn headline(facts: &Facts<'_>) -> String {
         }
         Some(phase) => format!("{subject} is {phase}."),
     }
+}
+
+/// The objects from the target to the cause as a tree, one on each line.
+pub fn tree(steps: &[CauseStep]) -> impl Iterator<Item = String> {
+    steps.iter().enumerate().map(|(depth, step)| {
+        let state = if step.state.is_empty() { String::new() } else { format!(" ({})", step.state) };
+        let why = if step.why.is_empty() { String::new() } else { format!(": {}", step.why) };
+        format!("{}{}{state}{why}", branch(depth), object_words(&step.object))
+    })
+}
+
+/// `Pod shop/db-0` of `Pod/shop/db-0`, and `Node n1` of `Node//n1`.
+fn object_words(object: &str) -> String {
+    object.replacen("//", " ", 1).replacen('/', " ", usize::from(!object.contains("//")))
+}
+
+/// What stands in front of an object of a tree.
+fn branch(depth: usize) -> String {
+    if depth == 0 { String::new() } else { format!("{}└─ ", "   ".repeat(depth - 1)) }
 }
 
 /// A target's phase as it is shown: Velero treats an empty phase as New.

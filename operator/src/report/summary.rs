@@ -9,7 +9,7 @@ use debugbundle_format::{
     text,
 };
 
-use super::{BEST_EFFORT, Facts, headline, not_looked, shown_phase};
+use super::{BEST_EFFORT, Facts, headline, not_looked, shown_phase, tree};
 use crate::diagnose::Diagnosis;
 
 /// The most bytes of the summary.
@@ -21,10 +21,13 @@ const TRIMMED: usize = 200;
 /// Most cures listed for items that were not looked at.
 const CURES: usize = 100;
 
+/// Most of the errors that are like another one whose names are listed.
+const ALIKE: usize = 20;
+
 /// Writes the summary.
 pub fn summary(facts: &Facts<'_>) -> String {
     let mut out = String::new();
-    let _ = writeln!(out, "{}\n", plain(&headline(facts), 256));
+    let _ = writeln!(out, "{}\n", plain(&headline(facts), 512));
     let _ = writeln!(out, "# {}\n", plain(facts.subject, 300));
     let _ = writeln!(out, "* Velero's namespace: {}", code(facts.namespace));
     if let Some(phase) = facts.phase {
@@ -34,7 +37,7 @@ pub fn summary(facts: &Facts<'_>) -> String {
         let _ = writeln!(out, "* From {} to {}", code(start), code(end.unwrap_or("now")));
     }
     let _ = writeln!(out, "* Files in this bundle: {} (manifest.json lists them)\n", facts.items);
-    trail(facts.diagnosis, &mut out);
+    way(facts.diagnosis, &mut out);
     findings(facts.diagnosis, &mut out);
     missing(facts.missing, &mut out);
     trimmed(facts.trimmed, &mut out);
@@ -49,18 +52,16 @@ pub fn summary(facts: &Facts<'_>) -> String {
     text::bounded(&out, LIMIT).into_owned()
 }
 
-/// The chain from the target to its cause; the target alone is not a chain.
-fn trail(diagnosis: &Diagnosis, out: &mut String) {
-    if diagnosis.trail.len() < 2 {
+/// The way from the target to its cause; the target alone is no way.
+fn way(diagnosis: &Diagnosis, out: &mut String) {
+    if diagnosis.tree.len() < 2 {
         return;
     }
-    out.push_str("## From the target to the cause\n\n");
-    for (number, step) in diagnosis.trail.iter().enumerate() {
-        let phase = if step.phase.is_empty() { "no phase yet" } else { &step.phase };
-        let _ = write!(out, "{}. {} ({})", number + 1, code(&step.object), plain(phase, 64));
-        let _ = if step.why.is_empty() { writeln!(out) } else { writeln!(out, ": {}", code(&step.why)) };
+    out.push_str("## From the target to the cause\n\n```text\n");
+    for line in tree(&diagnosis.tree) {
+        let _ = writeln!(out, "{}", text::bounded_within(&text::escape_for_terminal(&line), 1024));
     }
-    out.push('\n');
+    out.push_str("```\n\n");
 }
 
 fn findings(diagnosis: &Diagnosis, out: &mut String) {
@@ -85,6 +86,9 @@ fn findings(diagnosis: &Diagnosis, out: &mut String) {
                 (false, false) => writeln!(out, "  * in {}: {}", code(&place), code(&proof.text)),
             };
         }
+        if !finding.alike.is_empty() {
+            let _ = writeln!(out, "  * like it: {}", code(&listed(&finding.alike)));
+        }
         if !finding.remedy.is_empty() {
             let _ = writeln!(out, "  * what to do: {}", plain(&finding.remedy, 1024));
         }
@@ -97,6 +101,12 @@ fn findings(diagnosis: &Diagnosis, out: &mut String) {
         }
     }
     out.push('\n');
+}
+
+/// `web-1; web-2 n2 and 30 more`: the first of what other errors name.
+pub fn listed(alike: &[String]) -> String {
+    let shown = alike.iter().take(ALIKE).map(String::as_str).collect::<Vec<_>>().join("; ");
+    if alike.len() > ALIKE { format!("{shown} and {} more", alike.len() - ALIKE) } else { shown }
 }
 
 fn missing(missing: &[Missing], out: &mut String) {
@@ -188,6 +198,7 @@ mod tests {
             namespace: "vault-ns",
             phase: Some("PartiallyFailed"),
             times: (Some("2026-09-08T03:04:12Z"), None),
+            read_at: jiff::Timestamp::UNIX_EPOCH,
             items: 7,
             diagnosis: &diagnosis,
             timeline: &[],
@@ -228,6 +239,7 @@ mod tests {
             namespace: "vault-ns",
             phase: None,
             times: (None, None),
+            read_at: jiff::Timestamp::UNIX_EPOCH,
             items: 7,
             diagnosis: &diagnosis,
             timeline: &[],
@@ -240,10 +252,10 @@ mod tests {
         assert!(text.contains(&told), "{text}");
         assert_eq!(text.matches("cure: `give R5`").count(), 1, "errors have their own place: {text}");
         assert!(text.contains("\n2 further items do not exist, which is normal"), "{text}");
-        let page = crate::report::html(&facts);
+        let page = crate::report::page(&facts);
         assert_eq!(page.matches(bind).count(), 1, "{page}");
         assert!(
-            page.contains("<h2>Not collected: permission or limit</h2>") && page.contains("name &lt;b&gt; in"),
+            page.contains("<summary>3 items: by permission or limit</summary>") && page.contains("name &lt;b&gt; in"),
             "{page}"
         );
     }
@@ -257,6 +269,7 @@ mod tests {
                 namespace: "vault-ns",
                 phase,
                 times: (None, None),
+                read_at: jiff::Timestamp::UNIX_EPOCH,
                 items: 7,
                 diagnosis: &diagnosis,
                 timeline: &[],
@@ -267,10 +280,10 @@ mod tests {
             let text = summary(&facts);
             let shown = phase.map(|phase| if phase.is_empty() { "New" } else { phase });
             assert_eq!(shown.is_some(), text.contains("* Phase: "), "{text}");
-            let page = crate::report::html(&facts);
+            let page = crate::report::page(&facts);
             if let Some(shown) = shown {
                 assert!(text.contains(&format!("* Phase: `{shown}`\n")), "{text}");
-                assert!(page.contains(&format!("<th>Phase</th><td>{shown}</td>")), "{page}");
+                assert!(page.contains(&format!(">{shown}</span></h1>")), "{page}");
             }
             text.lines().next().unwrap().to_owned()
         };
@@ -287,6 +300,7 @@ mod tests {
             title: "results.json could not be read: EOF".into(),
             object: "Restore/vault-ns/r1".into(),
             evidence: Vec::new(),
+            alike: Vec::new(),
             remedy: String::new(),
             commands: Vec::new(),
             link: None,

@@ -13,6 +13,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+use crate::probe_step::ProbeStep;
+
 /// The first pause after a location failed; each next pause is twice as long, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause: within this time after mending a location, a person sees its bundles go.
@@ -45,9 +47,13 @@ struct Shared {
 
 /// Why a location could not be used.
 #[derive(Clone, Debug)]
-pub(super) struct Failure {
-    pub(super) reason: Reason,
-    pub(super) message: String,
+pub struct Failure {
+    /// For conditions and Events.
+    pub reason: Reason,
+    /// The step on the way to the store that failed, if it is known.
+    pub step: Option<ProbeStep>,
+    /// A sentence.
+    pub message: String,
     /// Key of the bundle whose try failed.
     key: String,
     at: Instant,
@@ -88,11 +94,11 @@ impl Backoff {
     }
 
     /// A try of this bundle failed. The pause grows only if the try was made on behalf of all.
-    pub(super) fn failed(&self, reason: Reason, message: String) -> Failure {
+    pub(super) fn failed(&self, reason: Reason, step: Option<ProbeStep>, message: String) -> Failure {
         // Released at the end: the next bundle must see the failure first.
         let turn = lock(&self.turn).take();
         let (at, key) = (Instant::now(), self.key.clone());
-        let mut failure = Failure { reason, message, key, at, pause: self.first };
+        let mut failure = Failure { reason, step, message, key, at, pause: self.first };
         self.shared.last.send_if_modified(|last| {
             match last {
                 Some(_) if turn.is_none() => return false,
@@ -188,7 +194,7 @@ mod tests {
     }
 
     fn failed(one: &Backoff) -> Failure {
-        one.failed(Reason::StoreUnreachable, format!("no answer about {}", one.key))
+        one.failed(Reason::StoreUnreachable, None, format!("no answer about {}", one.key))
     }
 
     /// A bundle whose tries fail until the location is mended or its time is over; returns the failures it learned from

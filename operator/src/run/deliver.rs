@@ -1,26 +1,30 @@
 //! The second half of a run: uploads the sealed bundle to the object store, under a write-ahead journal, and verifies
 //! it there. The location may be why the backup failed, so an upload is retried for long while the sealed spool waits.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, Weak},
+    time::Duration,
+};
 
 use debugbundle_crd::{Reason, Stage};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
+    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
     time::{Instant, sleep_until, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Destination, Engine, Packed, Subject, Tracker,
-    backoff::{Backoff, LONGEST_PAUSE},
+    backoff::{Backoff, Failure, LONGEST_PAUSE},
     destination,
 };
 use crate::{
     crash,
     error::Fault,
-    store::{Store as _, StoreError, Upload, UploadHooks},
+    store::{StoreError, Upload, UploadHooks},
 };
 
 /// The durable record of an upload, wherever it is kept.
@@ -30,7 +34,7 @@ pub trait Journal: Sync {
     /// The bundle's place differs from the announced one: its location was mended since.
     fn moved(&self, packed: &Packed) -> impl Future<Output = Result<(), Fault>> + Send;
     /// A try failed, another one follows.
-    fn retrying(&self, reason: Reason, message: &str) -> impl Future<Output = Result<(), Fault>> + Send;
+    fn retrying(&self, failure: &Failure) -> impl Future<Output = Result<(), Fault>> + Send;
     /// The time.
     fn now(&self) -> Timestamp;
 }
@@ -52,23 +56,44 @@ pub(super) struct Sending {
     /// How many of them bundles that failed before may hold: one slot always stays for bundles that were not tried yet,
     /// so that hanging stores do not block others.
     again: Semaphore,
+    /// How many of them the bundles of one location may hold: a store may answer and take no data.
+    of_location: Mutex<BTreeMap<String, Weak<Semaphore>>>,
 }
 
 impl Default for Sending {
     fn default() -> Self {
-        Self { all: Semaphore::new(AT_ONCE), again: Semaphore::new(AT_ONCE - 1) }
+        let (all, again) = (Semaphore::new(AT_ONCE), Semaphore::new(AT_ONCE - 1));
+        Self { all, again, of_location: Mutex::default() }
     }
 }
 
 impl Sending {
     /// A slot; `None` if none was free until then.
-    async fn place(&self, first: bool, until: Instant) -> Option<(Option<SemaphorePermit<'_>>, SemaphorePermit<'_>)> {
+    async fn place(&self, location: &str, first: bool, until: Instant) -> Option<UploadSlot<'_>> {
+        let of_location = self.of_location(location);
         let places = async {
             let again = if first { None } else { Some(self.again.acquire().await.ok()?) };
-            Some((again, self.all.acquire().await.ok()?))
+            let of_location = of_location.acquire_owned().await.ok()?;
+            Some(UploadSlot { _again: again, _of_location: of_location, _all: self.all.acquire().await.ok()? })
         };
         timeout_at(until, places).await.ok().flatten()
     }
+
+    fn of_location(&self, name: &str) -> Arc<Semaphore> {
+        let mut all = lock(&self.of_location);
+        all.retain(|_, slots| slots.strong_count() > 0);
+        let slots = all.get(name).and_then(Weak::upgrade).unwrap_or_else(|| Arc::new(Semaphore::new(AT_ONCE - 1)));
+        all.insert(name.to_owned(), Arc::downgrade(&slots));
+        slots
+    }
+}
+
+/// The slot of one upload; dropping it frees the slot.
+#[derive(Debug)]
+struct UploadSlot<'a> {
+    _again: Option<SemaphorePermit<'a>>,
+    _of_location: OwnedSemaphorePermit,
+    _all: SemaphorePermit<'a>,
 }
 
 /// One bundle's delivery: what stays the same from try to try.
@@ -127,11 +152,11 @@ impl Engine {
             }
             self.metrics.upload_retried(step, reason);
             tracing::warn!(reason = reason.as_str(), why = message, "Upload will be tried again");
-            let mut failure = way.backoff.failed(reason, message);
+            let mut failure = way.backoff.failed(reason, step, message);
             loop {
                 let (why, most) = (&failure.message, LONGEST_PAUSE.as_secs());
                 tracker.message(&format!("the upload failed ({why}); the operator retries within {most} s"));
-                journal.retrying(failure.reason, why).await?;
+                journal.retrying(&failure).await?;
                 let cured = self.secret_changed(&packed.location, failure.reason);
                 let newer = tokio::select! {
                     newer = way.backoff.wait(&failure, deadline, cured) => newer,
@@ -162,10 +187,12 @@ impl Engine {
         let there = there.map_err(|error| destination::of_store(&error))?;
         // A bundle is tried at least once, even after its deadline: a slot is held no longer than one try may take.
         let until = if first { (*deadline).max(Instant::now()) + 2 * GRACE } else { *deadline };
-        let Some(_place) = self.sending.place(first, until).await else {
+        tracker.message("waiting for an upload slot");
+        let Some(_place) = self.sending.place(&destination.location.name, first, until).await else {
             let message = format!("{AT_ONCE} other bundles used all upload slots");
             return Err(Fault::transient(Reason::StoreUnreachable, message));
         };
+        tracker.message("uploading the bundle");
         let send = async {
             if !there {
                 let hooks = Hooks { journal: *journal, recorded, tracker, backoff, bytes: upload.bytes };
@@ -297,17 +324,30 @@ mod tests {
         let until = || Instant::now() + Duration::from_millis(50);
         let mut hanging = Vec::new();
         for _ in 0..AT_ONCE - 1 {
-            hanging.push(sending.place(false, until()).await.expect("a place"));
+            let location = format!("store-{}", hanging.len());
+            hanging.push(sending.place(&location, false, until()).await.expect("a place"));
         }
-        assert!(sending.place(false, until()).await.is_none(), "the last one is not for those that failed");
-        let first = sending.place(true, until()).await.expect("a place");
+        assert!(sending.place("eu", false, until()).await.is_none(), "the last one is not for those that failed");
+        let first = sending.place("eu", true, until()).await.expect("a place");
         let end = until();
-        assert!(sending.place(true, end).await.is_none());
+        assert!(sending.place("eu", true, end).await.is_none());
         assert!(Instant::now() >= end, "it waits until its time is over");
         drop(first);
-        assert!(sending.place(true, until()).await.is_some());
+        assert!(sending.place("eu", true, until()).await.is_some());
         hanging.pop();
-        assert!(sending.place(false, until()).await.is_some());
+        assert!(sending.place("eu", false, until()).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn issue_32_a_store_that_takes_no_data_leaves_a_place_for_another_one() {
+        let sending = Sending::default();
+        let until = || Instant::now() + Duration::from_millis(50);
+        let mut silent = Vec::new();
+        while let Some(place) = sending.place("silent", true, until()).await {
+            silent.push(place);
+        }
+        assert_eq!(silent.len(), AT_ONCE - 1);
+        assert!(sending.place("healthy", true, until()).await.is_some());
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use debugbundle_crd::Reason;
+use debugbundle_crd::{Bundle, Reason};
 use debugbundle_redact::Secret;
 use futures::FutureExt as _;
 use jiff::Timestamp;
@@ -17,11 +17,11 @@ use crate::{
     decide,
     discovery::{self, Gaps, InventoryError, Locations, Scope, TargetRefs},
     error::Fault,
-    location::{self, AccessMode, Credential, Location},
+    location::{self, AccessMode, Location},
     probe::ProbeStep,
     self_redaction,
     status::whole_seconds,
-    store::{AnyStore, EXPIRES, Key, KeyError, S3, Signed, Store as _, StoreError},
+    store::{self, EXPIRES, Key, KeyError, Signed, Store, StoreError},
     velero::StoreFiles,
 };
 
@@ -37,7 +37,7 @@ pub struct Destination {
     /// The location.
     pub location: Location,
     /// The store behind it.
-    pub store: AnyStore,
+    pub store: Arc<dyn Store>,
     /// The object's key.
     pub key: Key,
     /// Exact values that must not appear in the bundle, with the rule that masks them.
@@ -58,6 +58,17 @@ impl Destination {
     /// Masks the credential in a text about this destination: a store's answer may contain it.
     pub fn mask(&self, text: &str) -> String {
         self_redaction::mask_known(&self.known, text)
+    }
+
+    /// That a bundle was stored elsewhere, as a clause: bucket or prefix of the location were changed since. Status says
+    /// where, which others can write, so this serves only a message.
+    pub fn was_elsewhere(&self, stored: &Bundle) -> Option<String> {
+        let is_elsewhere =
+            !stored.key.is_empty() && (stored.bucket != self.bucket() || stored.key != self.key.as_str());
+        let (bucket, key, location) = (&stored.bucket, &stored.key, &self.location.name);
+        is_elsewhere.then(|| {
+            format!("it was stored in bucket {bucket} at {key}, and BackupStorageLocation {location} has another bucket or prefix now")
+        })
     }
 
     /// Signs a download URL.
@@ -96,11 +107,22 @@ impl Survey {
     }
 }
 
+/// The BackupStorageLocations of Velero's namespace.
+#[derive(Debug, Default)]
+pub struct LocationsFound {
+    /// The locations that can be parsed.
+    pub all: Vec<Location>,
+    /// Why the other locations cannot be used, by name.
+    pub unusable: BTreeMap<String, Fault>,
+    /// Velero's Deployment.
+    pub server: Option<Value>,
+}
+
 /// The store of a location, opened with its credential.
 #[derive(Clone, Debug)]
 pub struct OpenStore {
     /// The store.
-    pub store: AnyStore,
+    pub store: Arc<dyn Store>,
     /// Exact values that must not appear anywhere, with the rule that masks them.
     pub known: Vec<(&'static str, Secret)>,
 }
@@ -157,11 +179,11 @@ impl Engine {
         .await
     }
 
-    /// All locations of Velero's namespace that can be parsed, and Velero's Deployment.
+    /// All locations of Velero's namespace.
     ///
     /// # Errors
     /// They cannot be read.
-    pub async fn locations(&self) -> Result<(Vec<Location>, Option<Value>), Fault> {
+    pub async fn locations(&self) -> Result<LocationsFound, Fault> {
         in_time(async {
             let (cluster, deadline) = (Cluster::new(self.client.clone()), Instant::now() + PATIENCE);
             let (locations, gaps) = discovery::locations(&cluster, &self.options.namespace, deadline).await;
@@ -225,7 +247,7 @@ impl Engine {
     /// # Errors
     /// As [`Self::destination`].
     pub async fn open_store(&self, location: &Location, server: Option<&Value>) -> Result<OpenStore, Fault> {
-        let resolved = location::resolve_noting(
+        let resolved = store::resolve_noting(
             &self.client,
             &self.options.namespace,
             location,
@@ -236,19 +258,18 @@ impl Engine {
         .await
         .map_err(fault)?;
         let mut known = resolved.known_values();
-        let options = crate::store::Options { single_put: self.options.multipart_threshold, ..Default::default() };
+        let options = store::Options { single_put: self.options.multipart_threshold, ..Default::default() };
         let masked = |message: &str| self_redaction::mask_known(&known, message);
         let opening = async {
-            S3::open_by(&resolved, options, self.detour.clone())
-                .await
-                .map_err(|error| of_store(&error).map_message(masked))
+            let opened = resolved.open(options, self.detour.clone()).await;
+            opened.map_err(|error| of_store(&error).map_message(masked))
         };
         let store = in_store_time(STORE_PATIENCE, opening).await?;
-        if !matches!(resolved.credential, Credential::Keys { .. }) {
+        if resolved.is_of_pod() {
             let own = async { Ok(store.known_values().await) };
             known.extend(in_store_time(STORE_PATIENCE, own).await.unwrap_or_default());
         }
-        Ok(OpenStore { store: AnyStore::S3(store), known })
+        Ok(OpenStore { store, known })
     }
 }
 
@@ -275,7 +296,7 @@ fn survey_of(
     of_target: Option<&str>,
     asked: Option<&str>,
 ) -> Result<Survey, Fault> {
-    let (mut all, server) = usable(locations, gaps)?;
+    let LocationsFound { mut all, mut unusable, server } = usable(locations, gaps)?;
     if subject.origin == Origin::Cli {
         // The CLI only reads from it.
         for location in &mut all {
@@ -289,12 +310,15 @@ fn survey_of(
         Origin::Automatic => "spec.template.storageLocation of the DebugBundlePolicy",
         Origin::Request | Origin::Cli => "spec.storageLocation",
     };
-    let chosen = location::choose(&all, asked, there, setting).cloned().map_err(fault);
+    let chosen = match asked.and_then(|name| unusable.remove(name)) {
+        Some(fault) => Err(fault),
+        None => location::choose(&all, asked, there, setting).cloned().map_err(fault),
+    };
     Ok(Survey { server, of_target: of_target.map(str::to_owned), chosen, all })
 }
 
-/// The locations that can be parsed, and Velero's Deployment. No request can use a location that cannot be parsed.
-fn usable(locations: &Locations, gaps: &Gaps) -> Result<(Vec<Location>, Option<Value>), Fault> {
+/// Which locations can be used. No request can use one that cannot be parsed.
+fn usable(locations: &Locations, gaps: &Gaps) -> Result<LocationsFound, Fault> {
     if let Some(lost) = gaps.of("backupstoragelocations") {
         if !lost.is_not_found() {
             return Err(unread("the BackupStorageLocations", lost));
@@ -308,8 +332,18 @@ fn usable(locations: &Locations, gaps: &Gaps) -> Result<(Vec<Location>, Option<V
     if let Some(lost) = gaps.of("deployments").filter(|lost| !lost.is_forbidden()) {
         return Err(unread("Velero's Deployment", lost));
     }
-    let all = locations.all.iter().filter_map(|location| Location::parse(location).ok()).collect();
-    Ok((all, locations.servers.first().map(|server| server.deployment.clone())))
+    let server = locations.servers.first().map(|server| server.deployment.clone());
+    let mut found = LocationsFound { server, ..LocationsFound::default() };
+    for location in &locations.all {
+        match Location::parse(location) {
+            Ok(location) => found.all.push(location),
+            Err(error) => {
+                let name = location["metadata"]["name"].as_str().unwrap_or_default();
+                found.unusable.insert(name.to_owned(), fault(error));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// An answer of the API server that a run cannot do without.
@@ -401,7 +435,8 @@ mod tests {
         use crate::store::Answer;
         let skewed = |ahead| StoreError::Skewed { answer: Answer::default(), ahead };
         let dns = StoreError::Unreachable { at: ProbeStep::Dns, why: "DNS resolution failed: x".to_owned() };
-        let not_accepted = StoreError::NotAccepted { answer: Answer::new(403, Some("SignatureDoesNotMatch")) };
+        let not_accepted =
+            StoreError::NotAccepted { cure: "x", answer: Answer::new(403, Some("SignatureDoesNotMatch")) };
         for (error, at, words) in [
             (dns, Some(ProbeStep::Dns), "DNS: the store is unreachable: DNS resolution failed: x"),
             (not_accepted, Some(ProbeStep::Identity), "credential: the store does not accept"),

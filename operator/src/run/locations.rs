@@ -8,16 +8,16 @@ use debugbundle_format::{
     layout,
     manifest::{Source, SourceKind},
 };
-use debugbundle_redact::{Redactor, Secret};
+use debugbundle_redact::Redactor;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Engine, Subject, destination::Survey};
 use crate::{
-    location::{self, Credential, Location, LocationError, Resolved},
+    location::{Location, LocationError},
     probe::{ProbeReport, ProbeStep},
-    store::S3,
+    store,
 };
 
 /// Timeout for probing all locations together.
@@ -61,9 +61,9 @@ impl Engine {
 
     async fn look_at(&self, subject: &Subject, survey: &Survey, location: &Location, report: &mut ProbeReport) {
         let (namespace, server, policy) = (&self.options.namespace, survey.server.as_ref(), self.options.endpoints);
-        let examined = location::examine(&self.client, namespace, location, server).await;
+        let examined = store::examine(&self.client, namespace, location, server).await;
         report.secret_names = examined.into_iter().map(|examined| examined.facts).collect();
-        let config = match location::configured(location, policy) {
+        let config = match store::configured(location, policy) {
             Ok(config) => config,
             Err(error) => {
                 return report.failed(
@@ -73,7 +73,8 @@ impl Engine {
                 );
             }
         };
-        let (resolved, usable) = match location::resolve(&self.client, namespace, location, server, policy).await {
+        let (words, meaning) = (config.words(), config.meaning());
+        let (resolved, usable) = match store::resolve(&self.client, namespace, location, server, policy).await {
             Ok(resolved) => (resolved, true),
             Err(error) => {
                 let at_fault = if matches!(error, LocationError::Invalid { .. }) {
@@ -84,46 +85,23 @@ impl Engine {
                 report.failed(at_fault, error.to_string(), None);
                 // The way to the store can be probed all the same; with made-up keys the probe stops before the
                 // bucket's content.
-                (self.without_a_credential(location, config.clone(), policy), false)
+                (config.of_nobody(location, policy), false)
             }
         };
-        report.configured(&config);
+        report.ok(ProbeStep::Configuration, meaning);
         if usable {
-            report.ok(ProbeStep::Credential, credential_words(&resolved.credential));
+            report.ok(ProbeStep::Credential, resolved.credential_words());
         }
-        let store = match S3::open_by(&resolved, crate::store::Options::default(), self.detour.clone()).await {
+        let store = match resolved.open(store::Options::default(), self.detour.clone()).await {
             Ok(store) => store,
-            Err(error) => return report.refused(error.step(), error.message()),
+            Err(error) => return report.refused(error.step(), error.message(), words),
         };
-        if !store.look_at_the_way(&resolved, report).await || !usable {
+        if !store::look_at_the_way(&*store, words, report).await || !usable {
             return;
         }
         match self.key(subject, location) {
-            Ok(key) => store.look_inside(&key, report).await,
+            Ok(key) => store::look_inside(&*store, &key, words, report).await,
             Err(error) => report.failed(ProbeStep::Layout, error.to_string(), None),
-        }
-    }
-
-    #[allow(clippy::unused_self, reason = "a step of the way that the engine goes")]
-    fn without_a_credential(
-        &self,
-        location: &Location,
-        s3: location::S3Config,
-        policy: location::EndpointPolicy,
-    ) -> Resolved {
-        let nobody = Secret::new("nobody");
-        Resolved {
-            // Without a configured region the store would be asked for it.
-            s3: location::S3Config { region: s3.region.clone().or_else(|| Some("us-east-1".to_owned())), ..s3 },
-            ca_pem: location.inline_ca().ok().flatten(),
-            location: location.clone(),
-            credential: Credential::Keys {
-                access_key_id: "nobody".to_owned(),
-                secret_access_key: nobody,
-                session_token: None,
-            },
-            sse_c_key: None,
-            policy,
         }
     }
 }
@@ -163,12 +141,4 @@ pub(super) fn write(
     let segment = writer.finish()?;
     let source = Source { kind: SourceKind::Generated, ..Source::default() };
     Ok(Entry { segment, source, truncated: None, read_at: report.looked_at, ms: 0 })
-}
-
-fn credential_words(credential: &Credential) -> &'static str {
-    match credential {
-        Credential::Keys { .. } => "keys from a Secret, or from the Velero server's environment",
-        Credential::WebIdentity { .. } => "a role, assumed with the operator's own token (IRSA)",
-        Credential::Container => "the identity of the operator's own pod (EKS Pod Identity)",
-    }
 }

@@ -52,9 +52,10 @@ use crate::{
     store::{Detour, InstallationId},
 };
 
+pub use backoff::Failure;
 pub use debugbundle_format::manifest::Origin;
 pub use deliver::Journal;
-pub use destination::{Destination, OpenStore};
+pub use destination::{Destination, LocationsFound, OpenStore};
 pub use installation::Standing;
 pub use pack::StoreNeed;
 pub use packed::Packed;

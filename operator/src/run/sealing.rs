@@ -173,6 +173,7 @@ impl Sealing {
         let packed = Packed { missing: 1, warnings: 0, ..self.packed(&root, &telling.found) };
         let head = ManifestHead { missing: vec![note], ..head::bare(&self.subject, &root, started) };
         let draft = self.draft(&root, vec![page], head)?;
+        self.metrics.sealed(&telling.found.collected.missing, &BTreeMap::new(), telling.hits);
         match draft.check(&self.detector) {
             Ok(Ok(clean)) => self.publish(draft, clean, packed),
             Ok(Err(_)) => Err(telling.too_much()),
@@ -321,15 +322,14 @@ fn unless_full<T>(made: io::Result<T>, path: &str, found: &mut RunResult) -> Res
 /// The operator's own texts, by path; those that people read first come first.
 fn own_texts(subject: &Subject, telling: &OwnFiles, by: &Redactor) -> Vec<(BundlePath, Vec<u8>)> {
     let OwnFiles { found, timeline, .. } = telling;
-    let mut texts = vec![
-        (layout::analysis("findings.json"), pretty(&found.diagnosis.findings)),
-        (layout::analysis("cause-trail.json"), pretty(&found.diagnosis.trail)),
-    ];
+    let object = found.snapshot.target.object.as_ref();
+    let name = object.map(|target| by.text(&crate::diagnose::reference(&target.raw)));
+    let diagnosis = found.diagnosis.document(name, object.map(|target| target.phase.as_str()));
+    let mut texts = vec![(layout::analysis("diagnosis.json"), pretty(&diagnosis))];
     if !timeline.is_empty() {
         texts.push((layout::analysis("timeline.jsonl"), lines(timeline)));
     }
-    let target = found.snapshot.target.object.as_ref();
-    let status = |field: &str| target.and_then(|t| t.raw["status"][field].as_str());
+    let status = |field: &str| object.and_then(|t| t.raw["status"][field].as_str());
     let paths: Vec<&str> = found.collected.entries.iter().map(|e| e.segment.path().as_str()).collect();
     let look_at: Vec<&str> = ["results.json", "restore.log", "backup.log", "from-server.log"]
         .iter()
@@ -339,8 +339,9 @@ fn own_texts(subject: &Subject, telling: &OwnFiles, by: &Redactor) -> Vec<(Bundl
     let facts = report::Facts {
         subject: &subject.words(|name| by.text(name)),
         namespace: &by.text(&subject.namespace),
-        phase: target.map(|t| t.phase.as_str()),
+        phase: object.map(|t| t.phase.as_str()),
         times: (status("startTimestamp"), status("completionTimestamp")),
+        read_at: found.collected.finished,
         // Plus summary.md, report.html and the log; the manifest does not count itself.
         items: paths.len() + texts.len() + 2 + usize::from(!found.log.is_empty()),
         diagnosis: &found.diagnosis,
@@ -351,7 +352,7 @@ fn own_texts(subject: &Subject, telling: &OwnFiles, by: &Redactor) -> Vec<(Bundl
     };
     let mut all = vec![
         (BundlePath::new([SUMMARY]), report::summary(&facts).into_bytes()),
-        (BundlePath::new(["report.html"]), report::html(&facts).into_bytes()),
+        (BundlePath::new(["report.html"]), report::page(&facts).into_bytes()),
     ];
     all.append(&mut texts);
     if !found.log.is_empty() {
@@ -374,8 +375,8 @@ fn names(spec: &mut Value) -> Vec<&mut Value> {
     names
 }
 
-fn pretty<T: Serialize>(list: &[T]) -> Vec<u8> {
-    let mut body = serde_json::to_vec_pretty(list).unwrap_or_else(|_| b"[]".to_vec());
+fn pretty(document: &impl Serialize) -> Vec<u8> {
+    let mut body = serde_json::to_vec_pretty(document).unwrap_or_else(|_| b"{}".to_vec());
     body.push(b'\n');
     body
 }

@@ -22,7 +22,7 @@ use crate::{
     crash,
     diagnose::{self, Diagnosis, Finding},
     error::Fault,
-    store::Store as _,
+    probe_step::ProbeStep,
     velero::StoreFailure,
 };
 
@@ -43,7 +43,7 @@ pub trait RunHooks: Send + Sync {
     /// and keeps the slot, if too many runs wait already.
     fn begin_wait(&self, keeps: u64) -> BoxFuture<'_, Option<Instant>>;
     /// Publishes why the run waits.
-    fn waits<'a>(&'a self, reason: Reason, why: &'a str) -> BoxFuture<'a, Result<(), Fault>>;
+    fn waits<'a>(&'a self, failure: &'a Failure) -> BoxFuture<'a, Result<(), Fault>>;
     /// Waits for a slot. Returns how many bytes of the spool the run may use.
     fn end_wait(&self) -> BoxFuture<'_, Result<u64, Fault>>;
 }
@@ -73,7 +73,9 @@ impl Engine {
         use_rules(found, read, masking, UserRules::default());
         let key = found.stores.place.as_ref().map_or("", |place| &place.key);
         let backoff = self.backoffs.join(&location, key);
-        let failure = backoff.failed(found.stores.unopened.unwrap_or(reason), why);
+        let step = (reason == Reason::CredentialInvalid).then_some(ProbeStep::Identity);
+        let (reason, step) = found.stores.unopened.unwrap_or((reason, step));
+        let failure = backoff.failed(reason, step, why);
         let answers = self.until_it_answers(run, hooks, &location, &backoff, failure, deadline).await?;
         run.tracker.stage(Stage::Collect, "reading Velero's files");
         let room = hooks.end_wait().await?;
@@ -106,7 +108,7 @@ impl Engine {
         run.tracker.stage(Stage::Diagnose, &again);
         loop {
             loop {
-                hooks.waits(failure.reason, &failure.message).await?;
+                hooks.waits(&failure).await?;
                 let cured = self.secret_changed(location, failure.reason);
                 let Some(newer) = backoff.wait(&failure, deadline, cured).await else { break };
                 failure = newer;
@@ -129,7 +131,10 @@ impl Engine {
                     tracing::warn!(location, why = %fault, "The bundle is sealed without Velero's files");
                     return Ok(None);
                 }
-                Err(fault) => failure = backoff.failed(fault.reason(), fault.to_string()),
+                Err(fault) => {
+                    self.metrics.upload_retried(fault.step(), fault.reason());
+                    failure = backoff.failed(fault.reason(), fault.step(), fault.to_string());
+                }
             }
         }
     }
@@ -143,7 +148,8 @@ impl Engine {
             }
             // The answer to a HEAD has no body that says whether the credential is what the store refuses.
             Err(_) if let Some(why) = not_accepted(run, &store).await => {
-                Err(Fault::transient(Reason::CredentialInvalid, store.mask(&why)))
+                let (reason, step) = (Reason::CredentialInvalid, Some(ProbeStep::Identity));
+                Err(Fault::Transient { reason, step, message: store.mask(&why) })
             }
             // Another refusal is an answer, too: reading the files shows whether they are refused as well.
             _ => Ok(store),

@@ -15,6 +15,8 @@ use crate::{
     discovery::TargetRefs,
     error::Fault,
     location::{self, Location},
+    probe_step::ProbeStep,
+    store,
     velero::{CachedFiles, PromptFiles, StoreFailure},
 };
 
@@ -26,8 +28,8 @@ pub(super) struct Stores {
     pub(super) place: Option<ObjectAddress>,
     /// Velero's files of the target.
     pub(super) files: Result<Arc<CachedFiles>, StoreFailure>,
-    /// Why their store could not be opened.
-    pub(super) unopened: Option<Reason>,
+    /// Why their store could not be opened, and the step that failed.
+    pub(super) unopened: Option<(Reason, Option<ProbeStep>)>,
     /// Name of the location of these files.
     pub(super) of_target: Option<String>,
     /// Exact values that must not appear in the bundle, with the rule that masks them.
@@ -56,7 +58,7 @@ impl Engine {
                     survey: None,
                     place: None,
                     files: Err(failure(&fault)),
-                    unopened: Some(fault.reason()),
+                    unopened: Some((fault.reason(), fault.step())),
                     of_target: None,
                     known: Vec::new(),
                     no_upload: None,
@@ -106,7 +108,7 @@ impl Engine {
                     let prompt = || Arc::new(PromptFiles::new(Arc::clone(&files)));
                     Arc::new(CachedFiles::new(if store.is_required() { prompt() } else { files.clone() }))
                 };
-                unopened = opened.as_ref().err().map(Fault::reason);
+                unopened = opened.as_ref().err().map(|fault| (fault.reason(), fault.step()));
                 files = opened.map(cached).map_err(|fault| failure(&fault));
             }
         }
@@ -139,7 +141,7 @@ impl Engine {
         }
         let chosen = survey.chosen.as_ref().map_err(|fault| (fault.clone(), String::new()))?;
         let sound = |location: &Location| {
-            location::configured(location, self.options.endpoints).map_err(destination::fault)?;
+            store::configured(location, self.options.endpoints).map_err(destination::fault)?;
             self.key(subject, location).map(drop)
         };
         sound(chosen).map_err(|fault| {
@@ -159,10 +161,10 @@ impl Engine {
         let (namespace, server) = (&self.options.namespace, survey.server.as_ref());
         in_time(async {
             let policy = self.options.endpoints;
-            if let Ok(resolved) = location::resolve(&self.client, namespace, location, server, policy).await {
+            if let Ok(resolved) = store::resolve(&self.client, namespace, location, server, policy).await {
                 return Ok(resolved.known_values());
             }
-            let examined = location::examine(&self.client, namespace, location, server).await;
+            let examined = store::examine(&self.client, namespace, location, server).await;
             Ok(examined.into_iter().flat_map(|examined| examined.values).collect())
         })
         .await
@@ -173,6 +175,8 @@ fn failure(fault: &Fault) -> StoreFailure {
     let why = fault.to_string();
     match fault {
         Fault::Transient { .. } => StoreFailure::Unreachable { why },
+        // The Secret may be mended in a moment.
+        Fault::Terminal { reason: Reason::CredentialInvalid, .. } => StoreFailure::NotAccepted { why },
         _ => StoreFailure::Denied { why, cure: "correct the BackupStorageLocation or its credential".to_owned() },
     }
 }

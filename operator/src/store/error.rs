@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use debugbundle_crd::Reason;
 
-use crate::probe::{ProbeStep, clock_words};
+use crate::{
+    location::Words,
+    probe::{ProbeStep, clock_words},
+};
 
 /// The longest message.
 const MOST_CHARS: usize = 256;
@@ -29,28 +32,14 @@ pub enum Action {
     List,
 }
 
-impl Action {
-    /// The permission, as IAM policies name it.
-    pub const fn permission(self) -> &'static str {
-        match self {
-            Self::Get => "s3:GetObject",
-            Self::Put => "s3:PutObject",
-            Self::Delete => "s3:DeleteObject",
-            Self::Abort => "s3:AbortMultipartUpload",
-            Self::ListUploads => "s3:ListBucketMultipartUploads",
-            Self::FindRegion | Self::List => "s3:ListBucket",
-        }
-    }
-}
-
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The store accepts the credential and denies the request.
-    #[error("the store refused {} on {bucket}/{key}: {answer}", action.permission())]
+    #[error("the store refused {permission} on {bucket}/{key}: {answer}")]
     Denied {
-        /// What was refused.
-        action: Action,
+        /// The permission that is lacking, as the provider names it.
+        permission: &'static str,
         /// The bucket.
         bucket: String,
         /// The key.
@@ -58,27 +47,31 @@ pub enum StoreError {
         /// HTTP status and error code.
         answer: Answer,
     },
-    /// The store does not know the key id, or the secret key is not the one that belongs to it.
-    #[error("the store does not accept the credential: {answer}; {}", credential_hint(answer))]
+    /// The store does not know the credential, or it is not whole.
+    #[error("the store does not accept the credential: {answer}; {cure}")]
     NotAccepted {
+        /// What is wrong with it, or what cures it.
+        cure: &'static str,
         /// HTTP status and error code.
         answer: Answer,
     },
     /// There is no such bucket.
-    #[error("bucket {bucket} does not exist: {answer}; check the location's bucket, region and s3Url")]
+    #[error("bucket {bucket} does not exist: {answer}; check the location's {}", words.place)]
     NoBucket {
+        /// The provider's words.
+        words: &'static Words,
         /// The bucket.
         bucket: String,
         /// HTTP status and error code.
         answer: Answer,
     },
     /// The bucket is elsewhere; redirects are not followed.
-    #[error("bucket {bucket} is not in this region: {answer}; {}", region_hint(region.as_deref()))]
+    #[error("bucket {bucket} is not in this region: {answer}; {cure}")]
     WrongRegion {
         /// The bucket.
         bucket: String,
-        /// Where the store says it is.
-        region: Option<String>,
+        /// What cures it.
+        cure: String,
         /// HTTP status and error code.
         answer: Answer,
     },
@@ -238,21 +231,6 @@ fn skew_hint(ahead: Option<i64>) -> String {
     )
 }
 
-fn credential_hint(answer: &Answer) -> &'static str {
-    match answer.code() {
-        "SignatureDoesNotMatch" => "the secret key does not belong to this key id",
-        "InvalidAccessKeyId" | "InvalidClientTokenId" => "the store does not know the key id",
-        _ => "renew the credential in its Secret",
-    }
-}
-
-fn region_hint(region: Option<&str>) -> String {
-    region.map_or_else(
-        || "set the location's config key region".to_owned(),
-        |region| format!("set the location's config key region to {region}"),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,22 +246,13 @@ mod tests {
     #[test]
     fn sec_n7_messages_are_bounded_and_name_what_to_mend() {
         let denied = StoreError::Denied {
-            action: Action::Put,
+            permission: "store:Write",
             bucket: "bkt".to_owned(),
             key: "k".repeat(1024),
             answer: Answer::new(403, Some("AccessDenied")),
         };
-        assert!(denied.message().starts_with("the store refused s3:PutObject on bkt/kkk"));
+        assert!(denied.message().starts_with("the store refused store:Write on bkt/kkk"));
         assert_eq!(denied.message().chars().count(), 256);
-        let region = StoreError::WrongRegion {
-            bucket: "bkt".to_owned(),
-            region: Some("eu-west-1".to_owned()),
-            answer: Answer::new(301, None),
-        };
-        assert_eq!(
-            region.to_string(),
-            "bucket bkt is not in this region: HTTP 301; set the location's config key region to eu-west-1"
-        );
     }
 
     #[test]

@@ -1,24 +1,51 @@
 //! Object stores: put, head, list, read, sign and delete. The types ensure that only the object at a `Key` is written,
-//! signed or deleted, only a `Folder` is listed, and only a `VeleroFile` of Velero's files is read. `location` finds
-//! location and credential.
+//! signed or deleted, only a `Folder` is listed, and only a `VeleroFile` of Velero's files is read. `provider` resolves a
+//! location to the store behind it; each provider has a folder of its own.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, fmt, path::Path, time::Duration};
 
 use bytes::Bytes;
+use debugbundle_redact::Secret;
 use futures::{future::BoxFuture, stream::BoxStream};
 use jiff::Timestamp;
 
+pub mod azure;
+mod config_keys;
+mod connect;
 pub mod error;
 pub mod key;
+mod probe;
+pub mod provider;
 pub mod s3;
 pub mod signed;
+mod transport;
 pub mod velero_file;
+mod verify;
+mod wire;
 
+pub use connect::{Detour, Stream};
+pub(crate) use connect::{EndpointAccess, Tcp};
 pub use error::{Action, Answer, StoreError};
 pub use key::{Folder, InstallationId, Key, KeyError};
-pub use s3::{Detour, Options, S3, Stream};
+pub use probe::{Way, look_at_the_way, look_inside};
+pub use provider::{Provider, ProviderConfig, Resolved, configured, examine, resolve, resolve_noting};
 pub use signed::{Limit, Signed, SignedUrl};
 pub use velero_file::{BackupFile, InvalidName, RestoreFile, VeleroFile};
+
+/// How a store is used, besides what the location says.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Up to this size a file is sent in a single request, bytes.
+    pub single_put: u64,
+    /// Size of the parts of larger ones, bytes; S3 wants at least 5 MiB.
+    pub part: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { single_put: 64 << 20, part: 8 << 20 }
+    }
+}
 
 /// What a store holds at a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,136 +136,86 @@ pub struct ObjectBody {
     pub stream: BoxStream<'static, Result<Bytes, StoreError>>,
 }
 
-impl std::fmt::Debug for ObjectBody {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for ObjectBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Body").field("bytes", &self.bytes).finish_non_exhaustive()
     }
 }
 
-/// An object store. Every operation may be repeated; none follows a redirect.
-pub trait Store: Send + Sync {
-    /// What is at `key`; `None` if nothing is. A store that hides absence behind a refusal (no `s3:ListBucket`) returns
-    /// `Denied`, which means unknown.
-    fn head(&self, key: &Key) -> impl Future<Output = Result<Option<Stored>, StoreError>> + Send;
+/// What a store answers in time.
+pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// The folders directly below a location's prefix.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Folders {
+    /// Their names, without slashes; at most a thousand.
+    pub names: Vec<String>,
+    /// Whether there are more.
+    pub more: bool,
+}
+
+/// An object store. Every operation may be repeated; none follows a redirect. `docs/store-contract.md` lists what each
+/// implementation promises.
+pub trait Store: fmt::Debug + Send + Sync {
+    /// What is at `key`; `None` if nothing is. A store that hides absence behind a refusal (S3 without the permission
+    /// to list) returns `Denied`, which means unknown.
+    fn head<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Option<Stored>>;
 
     /// Sends the file. After a failure, or when the future is dropped, it aborts the unfinished upload if the store can
     /// be reached. `hooks` gets the upload's id before the first part.
-    fn upload(
-        &self,
-        key: &Key,
-        upload: &Upload<'_>,
-        hooks: &dyn UploadHooks,
-    ) -> impl Future<Output = Result<Stored, StoreError>> + Send;
+    fn upload<'a>(
+        &'a self,
+        key: &'a Key,
+        upload: &'a Upload<'a>,
+        hooks: &'a dyn UploadHooks,
+    ) -> StoreFuture<'a, Stored>;
 
     /// Compares the object in the store with the file: size, SHA-256 as noted, the first and the last bytes.
     ///
     /// # Errors
     /// `Corrupt` if they differ.
-    fn verify(&self, key: &Key, upload: &Upload<'_>) -> impl Future<Output = Result<Stored, StoreError>> + Send;
+    fn verify<'a>(&'a self, key: &'a Key, upload: &'a Upload<'a>) -> StoreFuture<'a, Stored>;
 
-    /// Aborts an unfinished multipart upload; an absent one is no error.
-    fn abort(&self, key: &Key, upload_id: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Aborts an unfinished upload; an absent one is no error.
+    fn abort<'a>(&'a self, key: &'a Key, upload_id: &'a str) -> StoreFuture<'a, ()>;
 
-    /// Aborts every unfinished multipart upload of the key, even one of a process that died before it could note the
-    /// id. Without the right to list uploads it finds none, which is no error.
-    fn abort_unfinished(&self, key: &Key) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Aborts every unfinished upload of the key, even one of a process that died before it could note the id. Without
+    /// the right to list uploads it finds none, which is no error.
+    fn abort_unfinished<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, ()>;
 
-    /// Unfinished multipart uploads below a folder, at most a thousand. Without the right to list uploads it finds
-    /// none, which is no error.
-    fn open_uploads(&self, folder: &Folder) -> impl Future<Output = Result<Vec<OpenUpload>, StoreError>> + Send;
+    /// Unfinished uploads below a folder, at most a thousand. Without the right to list uploads it finds none, which is
+    /// no error.
+    fn open_uploads<'a>(&'a self, folder: &'a Folder) -> StoreFuture<'a, Vec<OpenUpload>>;
 
     /// Removes the object; an absent one is no error.
-    fn delete(&self, key: &Key) -> impl Future<Output = Result<Deletion, StoreError>> + Send;
+    fn delete<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Deletion>;
 
     /// A page of the list of a folder; `from` is the [`next`](ListPage::next) of the page before it.
     ///
     /// # Errors
     /// Also if the store cut the list: a page without an error is whole.
-    fn list(&self, folder: &Folder, from: Option<String>) -> impl Future<Output = Result<ListPage, StoreError>> + Send;
+    fn list<'a>(&'a self, folder: &'a Folder, from: Option<String>) -> StoreFuture<'a, ListPage>;
 
     /// Signs a URL that downloads the object under its own file name. `ttl` is cut to what the store and the credential
     /// allow. Call `head` first: the URL of an absent object can be signed too.
-    fn sign(&self, key: &Key, ttl: Duration, now: Timestamp)
-    -> impl Future<Output = Result<Signed, StoreError>> + Send;
+    fn sign<'a>(&'a self, key: &'a Key, ttl: Duration, now: Timestamp) -> StoreFuture<'a, Signed>;
 
     /// Reads a file of Velero; `None` if it was never written.
-    fn read(&self, file: &VeleroFile) -> impl Future<Output = Result<Option<ObjectBody>, StoreError>> + Send;
+    fn read<'a>(&'a self, file: &'a VeleroFile) -> StoreFuture<'a, Option<ObjectBody>>;
 
     /// The whole object at `key`, to hash what an earlier attempt left; `None` if there is none.
-    fn get(&self, key: &Key) -> impl Future<Output = Result<Option<ObjectBody>, StoreError>> + Send;
-}
+    fn get<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Option<ObjectBody>>;
 
-/// The supported kinds of stores.
-#[derive(Clone, Debug)]
-pub enum AnyStore {
-    /// S3 and compatible stores.
-    S3(S3),
-}
+    /// The secret values of the credential that requests carry. Those of an identity change every hour or so, and no
+    /// Secret contains them. Empty while the identity does not answer: then no request is sent either.
+    fn known_values(&self) -> BoxFuture<'_, Vec<(&'static str, Secret)>>;
 
-impl Store for AnyStore {
-    async fn head(&self, key: &Key) -> Result<Option<Stored>, StoreError> {
-        match self {
-            Self::S3(store) => store.head(key).await,
-        }
-    }
+    /// Where requests go, for a probe; `None` if the config gives no address.
+    fn way(&self) -> BoxFuture<'_, Option<Way>>;
 
-    async fn upload(&self, key: &Key, upload: &Upload<'_>, hooks: &dyn UploadHooks) -> Result<Stored, StoreError> {
-        match self {
-            Self::S3(store) => store.upload(key, upload, hooks).await,
-        }
-    }
+    /// The folders below the location's prefix, by one listing.
+    fn folders(&self) -> StoreFuture<'_, Folders>;
 
-    async fn verify(&self, key: &Key, upload: &Upload<'_>) -> Result<Stored, StoreError> {
-        match self {
-            Self::S3(store) => store.verify(key, upload).await,
-        }
-    }
-
-    async fn abort(&self, key: &Key, upload_id: &str) -> Result<(), StoreError> {
-        match self {
-            Self::S3(store) => store.abort(key, upload_id).await,
-        }
-    }
-
-    async fn abort_unfinished(&self, key: &Key) -> Result<(), StoreError> {
-        match self {
-            Self::S3(store) => store.abort_unfinished(key).await,
-        }
-    }
-
-    async fn open_uploads(&self, folder: &Folder) -> Result<Vec<OpenUpload>, StoreError> {
-        match self {
-            Self::S3(store) => store.open_uploads(folder).await,
-        }
-    }
-
-    async fn delete(&self, key: &Key) -> Result<Deletion, StoreError> {
-        match self {
-            Self::S3(store) => store.delete(key).await,
-        }
-    }
-
-    async fn list(&self, folder: &Folder, from: Option<String>) -> Result<ListPage, StoreError> {
-        match self {
-            Self::S3(store) => store.list(folder, from).await,
-        }
-    }
-
-    async fn sign(&self, key: &Key, ttl: Duration, now: Timestamp) -> Result<Signed, StoreError> {
-        match self {
-            Self::S3(store) => store.sign(key, ttl, now).await,
-        }
-    }
-
-    async fn read(&self, file: &VeleroFile) -> Result<Option<ObjectBody>, StoreError> {
-        match self {
-            Self::S3(store) => store.read(file).await,
-        }
-    }
-
-    async fn get(&self, key: &Key) -> Result<Option<ObjectBody>, StoreError> {
-        match self {
-            Self::S3(store) => store.get(key).await,
-        }
-    }
+    /// By how many seconds the store's clock is ahead of ours, according to its last answer; `None` before one.
+    fn clock_ahead(&self) -> Option<i64>;
 }

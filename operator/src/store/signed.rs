@@ -1,7 +1,16 @@
 //! A presigned download URL. Anyone who has it can download, so only the explicit `expose` shows it whole.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use zeroize::Zeroizing;
+
+use super::{Key, StoreError};
+
+/// The most that stores sign for.
+const SEVEN_DAYS: Duration = Duration::from_hours(7 * 24);
+/// A URL expires this long before the credential that signed it.
+const BEFORE_THE_END: Duration = Duration::from_mins(1);
 
 /// A presigned URL. Debug and Display stop before the query, which is the secret part.
 #[derive(Clone, PartialEq, Eq)]
@@ -58,9 +67,50 @@ pub struct Signed {
     pub plain_http: bool,
 }
 
+/// How long a URL lives, in whole seconds, and what limits that.
+pub(super) fn life(
+    asked: Duration,
+    credential_end: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<(Duration, Limit), StoreError> {
+    let (mut life, mut limit) = if asked > SEVEN_DAYS { (SEVEN_DAYS, Limit::SevenDays) } else { (asked, Limit::Asked) };
+    if let Some(end) = credential_end {
+        let left = Duration::try_from(end.duration_since(now)).unwrap_or_default().saturating_sub(BEFORE_THE_END);
+        if left < life {
+            (life, limit) = (left, Limit::Credential);
+        }
+    }
+    let life = Duration::from_secs(life.as_secs());
+    if life.is_zero() {
+        return Err(StoreError::Expired("it expires within a minute, too soon to sign a URL".to_owned()));
+    }
+    Ok((life, limit))
+}
+
+/// The header under whose name a download is saved.
+pub(super) fn disposition(key: &Key) -> String {
+    format!("attachment; filename=\"{}\"", key.file_name())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn now() -> Timestamp {
+        "2026-11-21T03:00:00Z".parse().expect("a time")
+    }
+
+    #[test]
+    fn sec_u3_a_url_never_outlives_its_credential() {
+        let end = |seconds: i64| now().checked_add(jiff::SignedDuration::from_secs(seconds)).ok();
+        let life = |asked, end| life(Duration::from_secs(asked), end, now());
+        assert_eq!(life(3600, None).expect("signed"), (Duration::from_hours(1), Limit::Asked));
+        assert_eq!(life(3600, end(7200)).expect("signed"), (Duration::from_hours(1), Limit::Asked));
+        assert_eq!(life(3600, end(1800)).expect("signed"), (Duration::from_mins(29), Limit::Credential));
+        assert_eq!(life(10_000_000, None).expect("signed"), (SEVEN_DAYS, Limit::SevenDays));
+        assert!(matches!(life(3600, end(60)), Err(StoreError::Expired(_))));
+        assert!(matches!(life(3600, end(-5)), Err(StoreError::Expired(_))));
+    }
 
     #[test]
     fn sec_u7_the_query_is_shown_to_nobody() {

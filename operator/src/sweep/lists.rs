@@ -9,7 +9,7 @@ use kube::{Api, Client, api::ListParams};
 use super::in_time;
 use crate::{
     client,
-    store::{AnyStore, Folder, ListedBundle, Store as _, StoreError},
+    store::{Folder, ListedBundle, Store, StoreError},
 };
 
 /// The most bundles that are kept in memory, a few hundred bytes each.
@@ -30,7 +30,7 @@ pub struct Listing {
 ///
 /// # Errors
 /// The store failed, cut the list, or holds more bundles than fit into memory.
-pub async fn bundles(store: &AnyStore, folder: &Folder) -> Result<Listing, StoreError> {
+pub async fn bundles(store: &dyn Store, folder: &Folder) -> Result<Listing, StoreError> {
     bundles_within(store, folder, MOST).await
 }
 
@@ -38,7 +38,7 @@ pub async fn bundles(store: &AnyStore, folder: &Folder) -> Result<Listing, Store
 ///
 /// # Errors
 /// As [`bundles`].
-pub(super) async fn bundles_within(store: &AnyStore, folder: &Folder, room: usize) -> Result<Listing, StoreError> {
+pub(super) async fn bundles_within(store: &dyn Store, folder: &Folder, room: usize) -> Result<Listing, StoreError> {
     let mut listing = Listing::default();
     let mut from = None;
     loop {

@@ -27,8 +27,8 @@ use crate::{
     error::{Fault, api_sentence},
     location::{AccessMode, Location},
     notify::{self, Notifier},
-    run::{Engine, OpenStore, Standing},
-    store::{Deletion, EXPIRES, Folder, ListedBundle, OpenUpload, Store as _, StoreError},
+    run::{Engine, LocationsFound, OpenStore, Standing},
+    store::{Deletion, EXPIRES, Folder, ListedBundle, OpenUpload, StoreError},
 };
 use record::Record;
 use verdict::Fate;
@@ -129,7 +129,10 @@ impl Sweeper {
     /// second list will never have one again. Only then asks whether definition and namespace stand: DebugBundles that
     /// went with them do not count as deleted.
     async fn sweep(&self) -> Result<(), Fault> {
-        let (locations, server) = self.engine.locations().await?;
+        let LocationsFound { all: locations, unusable, server } = self.engine.locations().await?;
+        for (location, why) in &unusable {
+            tracing::warn!(location, %why, "Nothing was swept in this location");
+        }
         let mut all = Vec::new();
         let mut room = lists::MOST;
         for location in locations.iter().filter(|location| location.access == AccessMode::ReadWrite) {
@@ -175,7 +178,7 @@ impl Sweeper {
             .map_err(|error| Fault::terminal(Reason::LocationInvalid, error.to_string()))?;
         let open = self.engine.open_store(location, server).await?;
         let fault = |error: StoreError| Fault::terminal(error.reason(), open.mask(&error.message()));
-        let bundles = lists::bundles_within(&open.store, &folder, room).await.map_err(fault)?.bundles;
+        let bundles = lists::bundles_within(&*open.store, &folder, room).await.map_err(fault)?.bundles;
         let uploads = in_time(open.store.open_uploads(&folder)).await.map_err(fault)?;
         Ok(Listed { location, open, bundles, uploads })
     }

@@ -5,7 +5,7 @@
 //! * `workloads`, `pods`: Velero's server, node agents and other pods; `node_requirements`: where a pod may run.
 //! * `hooks`: the containers of a pod in which hooks run; `label`: names as Velero puts them into labels.
 //! * `files`: the files of a target in the object store; `prompt_files`: the same, without a long wait for a silent
-//!   store; `results`: errors and warnings in one of them.
+//!   store; `results` and `skipped_volumes`: what two of them say.
 
 pub mod data_objects;
 pub mod files;
@@ -15,6 +15,7 @@ pub mod pods;
 mod prompt_files;
 pub mod restore_source;
 pub mod results;
+pub mod skipped_volumes;
 pub mod target;
 pub mod workloads;
 
@@ -27,5 +28,6 @@ pub use pods::{Container, ContainerType, Owner, Pod, PodRole};
 pub use prompt_files::PromptFiles;
 pub use restore_source::{Candidate, is_data_of};
 pub use results::{Distinct, Results};
+pub use skipped_volumes::SkippedVolume;
 pub use target::TargetObject;
 pub use workloads::{Workload, server_workload};

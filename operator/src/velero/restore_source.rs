@@ -4,16 +4,17 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{TargetObject, data_objects, valid_label};
+use super::{TargetObject, data_objects, is_dns_name, valid_label};
 
 /// A Backup of a Schedule, for the choice among them: when it began, its name, whether Velero restores from it.
 pub type Candidate = (Option<Timestamp>, String, bool);
 
 impl TargetObject {
-    /// The selector of the Backups from which Velero chooses; `None` if the Restore names a Backup, or no Schedule.
+    /// The selector of the Backups from which Velero chooses; `None` if the Restore names a Backup, or nothing that can be
+    /// a Schedule: the API server checks no name in a spec.
     pub fn schedule_selector(&self) -> Option<String> {
         let schedule =
-            self.raw.pointer("/spec/scheduleName").and_then(Value::as_str).filter(|name| !name.is_empty())?;
+            self.raw.pointer("/spec/scheduleName").and_then(Value::as_str).filter(|name| is_dns_name(name))?;
         self.backup_name.is_none().then(|| format!("velero.io/schedule-name={}", valid_label(schedule)))
     }
 

@@ -2,12 +2,12 @@
 //! bundle contains the whole file.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     fmt,
     io::{self, Read},
 };
 
-use debugbundle_diagnosis::ResultText;
+use debugbundle_diagnosis::{ResultText, alike::key, readable};
 use debugbundle_format::text;
 use serde::{
     Deserializer,
@@ -48,15 +48,16 @@ impl Results {
         let read = Kinds(&mut results).deserialize(&mut json).and_then(|()| json.end());
         results.broken = read.err().map(|error| text::bounded(&error.to_string(), 256).into_owned());
         for distinct in [&mut results.errors, &mut results.warnings, &mut results.namespaces] {
-            distinct.seen.clear();
+            (distinct.seen, distinct.alike) = Default::default();
         }
         results
     }
 
     /// The errors, then the warnings.
     pub fn texts(&self) -> impl Iterator<Item = ResultText> {
-        let errors = self.errors.texts.iter().cloned().map(ResultText::Error);
-        errors.chain(self.warnings.texts.iter().cloned().map(ResultText::Warning))
+        [(&self.errors, true), (&self.warnings, false)].into_iter().flat_map(|(all, is_error)| {
+            all.counted().map(move |(text, times)| ResultText { is_error, text: text.to_owned(), times })
+        })
     }
 }
 
@@ -67,23 +68,48 @@ pub struct Distinct {
     pub texts: Vec<String>,
     /// Number of texts that did not fit; duplicates count each time.
     pub left_out: u64,
-    /// Cleared after reading.
-    seen: BTreeSet<String>,
+    /// For each text how often it was said; the first of those that differ in names and numbers alone counts those that
+    /// did not fit, too.
+    times: Vec<u64>,
+    /// Places in `texts`. Cleared after reading.
+    seen: BTreeMap<String, usize>,
+    /// The same by what texts have in common, once one did not fit.
+    alike: BTreeMap<String, usize>,
 }
 
 impl Distinct {
     fn add(&mut self, text: &[u8], most: usize) {
         let text = String::from_utf8_lossy(text);
         let text = text::bounded(&text, MESSAGE);
-        if self.seen.contains(text.as_ref()) {
-            return;
-        }
-        if self.texts.len() >= most {
+        let mut same = self.seen.get(text.as_ref()).copied();
+        if same.is_none() && self.texts.len() >= most {
             self.left_out += 1;
-            return;
+            same = self.alike(&text);
         }
-        self.seen.insert(text.clone().into_owned());
-        self.texts.push(text.into_owned());
+        if let Some(times) = same.and_then(|same| self.times.get_mut(same)) {
+            *times += 1;
+        }
+        if same.is_none() && self.texts.len() < most {
+            self.seen.insert(text.clone().into_owned(), self.texts.len());
+            self.texts.push(text.into_owned());
+            self.times.push(1);
+        }
+    }
+
+    /// The first text that is equal but for names and numbers.
+    fn alike(&mut self, text: &str) -> Option<usize> {
+        let common = |text: &str| key(&readable(text));
+        if self.alike.is_empty() {
+            for (place, text) in self.texts.iter().enumerate() {
+                self.alike.entry(common(text)).or_insert(place);
+            }
+        }
+        self.alike.get(&common(text)).copied()
+    }
+
+    /// The texts, each with how often it was said.
+    pub fn counted(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.texts.iter().map(String::as_str).zip(self.times.iter().copied())
     }
 }
 
@@ -261,7 +287,7 @@ mod tests {
             "warnings": {"namespaces": {"bakery": ["b"], "shop": null}},
             "other": {"errors": 7}}));
         assert_eq!(found.broken, None);
-        assert_eq!(found.errors.texts, ["v", "s"]);
+        assert_eq!(found.errors.counted().collect::<Vec<_>>(), [("v", 3), ("s", 1)]);
         assert_eq!(found.warnings.texts, ["b"]);
         assert_eq!(found.namespaces.texts, ["shop", "bakery"]);
         assert_eq!(read(&json!({"errors": null, "warnings": {}})), Results::default());
@@ -277,6 +303,8 @@ mod tests {
         let found = read(&json);
         assert_eq!(found.broken, None);
         assert_eq!((found.errors.texts.len(), found.errors.left_out), (MESSAGES, 10_001 - MESSAGES as u64));
+        let times: Vec<u64> = found.errors.counted().map(|(_, times)| times).collect();
+        assert_eq!(times[..3], [1, 10_001 - (MESSAGES as u64 - 1), 1], "those that were not kept are like the second");
         assert_eq!((found.namespaces.texts.len(), found.namespaces.left_out), (NAMESPACES, 10_000 - NAMESPACES as u64));
         assert!(found.errors.texts.iter().all(|text| text.len() <= MESSAGE));
         assert!(found.errors.texts[0].starts_with("\u{7}é\\\u{7}é"));

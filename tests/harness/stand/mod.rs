@@ -34,7 +34,7 @@ pub const USE_CLUSTER: &str = "DEBUGBUNDLE_USE_CLUSTER";
 
 pub(crate) use access::random_token;
 pub use access::{Account, AuditedRequest};
-pub(crate) use servers::free_port;
+pub(crate) use servers::{free_port, listens};
 
 pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
 

@@ -171,7 +171,7 @@ pub(crate) fn free_port() -> io::Result<u16> {
 }
 
 /// Waits until the server takes connections; an error if it ended before.
-async fn listens(server: &Process, port: u16) -> Result<(), String> {
+pub(crate) async fn listens(server: &Process, port: u16) -> Result<(), String> {
     until(Duration::from_mins(1), &format!("{} listens", server.name()), || async {
         match TcpStream::connect(("127.0.0.1", port)).await {
             Ok(_) => Ok(Ok(())),

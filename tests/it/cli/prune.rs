@@ -22,10 +22,15 @@ async fn issue_32_no_bundle_is_said_to_belong_to_a_debug_bundle_while_a_location
         assert!(none.code == 0 && none.err.contains("There is no BackupStorageLocation"), "{none:?}");
         context.create_velero(context.location("default", PREFIX)).await;
         let all = user.line("prune").await;
-        assert!(all.code == 0 && all.err == format!("{ALL_BELONG}\n"), "{all:?}");
+        assert!(all.code == 0 && all.err == "No bundle of this installation is stored.\n", "{all:?}");
         let settings = context.location("settings", "b").spec("provider", "velero.io/foo");
         let store = context.location("store", "c").config("s3Url", "http://127.0.0.1:1");
-        for (location, why) in [(settings, "\"foo\" is not supported"), (store, "connection refused")] {
+        let key_alone = context.location("half", "h").spec("credential", json!({"key": "cloud"}));
+        for (location, why) in [
+            (settings, "\"foo\" is not supported"),
+            (store, "connection refused"),
+            (key_alone, "spec.credential must have a name and a key"),
+        ] {
             let name = location.clone().manifest()["metadata"]["name"].as_str().expect("a name").to_owned();
             context.create_velero(location).await;
             for line in ["prune".to_owned(), format!("prune --storage-location {name}"), "prune --delete".to_owned()] {
@@ -35,7 +40,8 @@ async fn issue_32_no_bundle_is_said_to_belong_to_a_debug_bundle_while_a_location
                 assert!(partly.err.contains(why) && partly.err.contains(" is not known."), "{line}: {partly:?}");
             }
             let other = user.line("prune --storage-location default").await;
-            assert!(other.code == 0 && other.err == format!("{ALL_BELONG}\n"), "{other:?}");
+            let none = "No bundle of this installation is stored in location default.\n";
+            assert!(other.code == 0 && other.err == none, "{other:?}");
             locations.delete(&name, &DeleteParams::default()).await.unwrap();
         }
     })
@@ -83,6 +89,11 @@ async fn bundles_without_a_debug_bundle_are_listed_and_removed_when_asked_to() {
         let again = user.line("prune --delete").await;
         assert_eq!((again.code, again.out.as_str()), (0, "0 removed, 0 left\n"), "{again:?}");
         assert!(again.err.starts_with(ALL_BELONG), "{again:?}");
+        let here = user.line("prune --storage-location default").await;
+        let belong = "Each stored bundle of this installation in location default belongs to a DebugBundle.";
+        assert!(here.code == 0 && here.err.starts_with(belong), "{here:?}");
+        let mistyped = user.line(&format!("prune --installation {UID}")).await;
+        assert!(mistyped.err.contains(&format!("No bundle of installation {UID} is stored.")), "{mistyped:?}");
         for id in [OTHER, "none"] {
             let removed = user.line(&format!("prune --delete --installation {id}")).await;
             assert!(removed.code == 0 && removed.out.ends_with("1 removed, 0 left\n"), "{removed:?}");

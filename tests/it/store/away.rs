@@ -10,7 +10,7 @@ use harness::velero_objects::{backup, restore};
 use harness::{Context, LogScript, Operator, pod, with_namespace};
 use jiff::Timestamp;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Secret};
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::support::bundles::{
@@ -98,7 +98,7 @@ async fn a_restore_whose_store_is_away_is_explained_at_once_and_gets_its_files_w
         assert!(bundle.file("velero/restores/r1/restore.log").contains("written while the store was there"));
         assert_eq!(bundle.file("velero/restores/r1/results.json").trim(), RESULTS);
         assert!(bundle.file("velero/restores/r1/describe.txt").contains("no such class"), "described after that");
-        let findings = bundle.file("analysis/findings.json");
+        let findings = bundle.file("analysis/diagnosis.json");
         assert!(findings.contains("no such class"), "explained again: {findings}");
         let missing = bundle.manifest["missing"].as_array().expect("a list");
         assert!(missing.iter().all(|lost| lost["code"] != "StoreUnreachable"), "{missing:#?}");
@@ -281,6 +281,40 @@ async fn issue_32_keys_that_are_missing_for_a_moment_in_the_servers_env_from_are
         write(json!({"AWS_ACCESS_KEY_ID": root.access, "AWS_SECRET_ACCESS_KEY": ""})).await;
         until_waits_for("AWS_SECRET_ACCESS_KEY").await;
         write(json!({"AWS_SECRET_ACCESS_KEY": root.secret})).await;
+        is_stored_with_files(&context, &operator).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn issue_32_a_secret_that_is_missing_and_then_wrong_is_waited_for_and_each_state_has_its_event() {
+    with_namespace("away-typo", |context| async move {
+        failed_restore(&context).await.down(false);
+        let direct = json!({"spec": {"config": {"s3Url": context.stand.s3.endpoint()}}});
+        context.patch_velero("BackupStorageLocation", "default", direct).await;
+        files_of_r1(&context).await;
+        let secrets = context.api::<Secret>();
+        let good = secrets.get("cloud-credentials").await.expect("it is there").data;
+        secrets.delete("cloud-credentials", &DeleteParams::default()).await.expect("deleted");
+        let operator = Operator::of(&context).ready().await;
+        context.debug_bundle("b", about_r1()).await;
+        until_event_with(&context, "b", "CredentialInvalid", "\"cloud-credentials\" not found").await;
+        let file = |names: [&str; 2]| format!("[default]\n{}=AKIDWRONGWRONG\n{}=wrongwrongwrong\n", names[0], names[1]);
+        let secret = |file: String| json!({"metadata": {"name": "cloud-credentials"}, "stringData": {"cloud": file}});
+        context.create::<Secret>(secret(file(["aws_access_key_id", "aws_secret_access_key"]))).await;
+        until_event_with(&context, "b", "CredentialInvalid", "does not accept the credential").await;
+        let write = async |secret: Value| {
+            secrets.patch("cloud-credentials", &PatchParams::default(), &Patch::Merge(secret)).await.expect("kept");
+        };
+        // A typo in the name of a field.
+        write(secret(file(["aws_acces_key_id", "aws_secret_access_key"]))).await;
+        let typo = |bundle: &DebugBundle| {
+            let error = status(bundle).upload.and_then(|upload| upload.last_error);
+            status(bundle).phase == Some(Phase::Collecting)
+                && error.is_some_and(|error| error.contains("aws_access_key_id"))
+        };
+        until_is(&context, "b", "waits for the Secret to be mended", LIMIT, typo).await;
+        write(json!({"data": good})).await;
         is_stored_with_files(&context, &operator).await;
     })
     .await;

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use debugbundle_operator::{
-    location::{self, CustomerKeyBytes, EndpointPolicy, Location},
-    store::{Options, S3, Store as _},
+    location::{EndpointPolicy, Location},
+    store::{self, Options, s3::CustomerKeyBytes},
 };
 use harness::{
     s3_proxy::{S3Proxy, Seen},
@@ -14,7 +14,7 @@ use harness::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::support::store::{IN_PARTS, MIB, TestBucket, UploadRecorder, key, sealed};
+use crate::support::store::{IN_PARTS, MIB, TestBucket, UploadRecorder, access, key, open, sealed};
 
 /// The requests of an upload and its verification with these config keys.
 async fn on_the_wire(config: &Value, options: Options) -> Vec<Seen> {
@@ -23,9 +23,9 @@ async fn on_the_wire(config: &Value, options: Options) -> Vec<Seen> {
     place.endpoint = proxy.endpoint();
     let mut resolved = place.resolved(config);
     if !matches!(config["customerKeyEncryptionSecret"], Value::Null) {
-        resolved.sse_c_key = CustomerKeyBytes::new(b"0123456789abcdef0123456789abcdef").ok();
+        access(&mut resolved).customer_key = CustomerKeyBytes::new(b"0123456789abcdef0123456789abcdef").ok();
     }
-    let store = S3::open(&resolved, options).await.expect("a store");
+    let store = open(&resolved, options).await;
     let sealed = sealed(6 * MIB);
     let sent = store.upload(&key(), &sealed.upload(), &UploadRecorder::default()).await;
     sent.unwrap_or_else(|error| panic!("{config}: {error}: {:#?}", proxy.seen().last()));
@@ -202,7 +202,7 @@ async fn a_config_that_cannot_be_honoured_is_refused_by_its_key() {
             let object = context.location("offsite", "p").merged(&json!({"config": config})).manifest();
             let location = Location::parse(&object).expect("a location");
             let policy = EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() };
-            let got = location::resolve(&context.client, &context.namespace, &location, None, policy).await;
+            let got = store::resolve(&context.client, &context.namespace, &location, None, policy).await;
             let error = got.err().unwrap_or_else(|| panic!("{config} was taken")).to_string();
             assert!(error.starts_with("BackupStorageLocation \"offsite\": "), "{error}");
             assert!(error.contains(expected) && !error.contains("hunter2"), "{config}: {error}");

@@ -3,8 +3,8 @@
 
 use debugbundle_crd::Reason;
 use debugbundle_operator::{
-    location::{self, Credential, EndpointPolicy, Location, LocationError, Resolved},
-    store::{Options, S3, Store as _},
+    location::{EndpointPolicy, Location, LocationError},
+    store::{self, Options, Resolved, s3::Credential},
 };
 use harness::velero_objects::backup;
 use harness::{
@@ -16,7 +16,7 @@ use harness::{
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Secret};
 use serde_json::{Value, json};
 
-use crate::support::store::{TestBucket, ended, key};
+use crate::support::store::{TestBucket, access, ended, key, open};
 
 fn file(keys: &Keys) -> String {
     format!("[default]\naws_access_key_id={}\naws_secret_access_key={}\n", keys.access, keys.secret)
@@ -28,15 +28,15 @@ async fn resolve(context: &Context, spec: Value, server: Option<Value>) -> Resul
     let location = Location::parse(&object).expect("a location");
     let deployment = server.map(|pod| json!({"spec": {"template": {"spec": pod}}}));
     let policy = EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() };
-    location::resolve(&context.client, &context.namespace, &location, deployment.as_ref(), policy).await
+    store::resolve(&context.client, &context.namespace, &location, deployment.as_ref(), policy).await
 }
 
 /// The access key id of the resolved keys, after the store has accepted them.
 async fn works_as(resolved: Result<Resolved, LocationError>) -> String {
-    let resolved = resolved.unwrap_or_else(|error| panic!("{error}"));
-    let Credential::Keys { access_key_id, .. } = &resolved.credential else { panic!("no keys: {resolved:?}") };
-    let store = S3::open(&resolved, Options::default()).await.expect("a store");
+    let mut resolved = resolved.unwrap_or_else(|error| panic!("{error}"));
+    let store = open(&resolved, Options::default()).await;
     assert_eq!(store.head(&key()).await.expect("the keys are good"), None);
+    let Credential::Keys { access_key_id, .. } = &access(&mut resolved).credential else { panic!("no keys") };
     access_key_id.clone()
 }
 
@@ -195,12 +195,12 @@ async fn a_temporary_credential_sends_its_token() {
     let proxy = S3Proxy::before(&place.endpoint).await;
     place.endpoint = proxy.endpoint();
     let mut resolved = place.resolved(&json!({}));
-    resolved.credential = Credential::Keys {
+    access(&mut resolved).credential = Credential::Keys {
         access_key_id: place.keys.access.clone(),
         secret_access_key: debugbundle_redact::Secret::new(&*place.keys.secret),
         session_token: Some(debugbundle_redact::Secret::new("token-of-a-session")),
     };
-    let store = S3::open(&resolved, Options::default()).await.expect("a store");
+    let store = open(&resolved, Options::default()).await;
     // The stand's store knows no temporary credentials and refuses them.
     store.head(&key()).await.expect_err("refused");
     assert_eq!(proxy.seen()[0].header("x-amz-security-token"), "token-of-a-session");

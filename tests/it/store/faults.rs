@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use debugbundle_crd::Reason;
-use debugbundle_operator::store::{Options, S3, Store as _, StoreError};
+use debugbundle_operator::store::{Options, Store, StoreError};
 use harness::s3_proxy::{S3Fault, S3Proxy, Seen};
 use serde_json::json;
 
@@ -26,7 +26,7 @@ fn completion(seen: &Seen) -> bool {
     seen.method == "POST" && seen.query.contains("uploadId=")
 }
 
-async fn send(store: &S3, sealed: &Sealed) -> Result<(), StoreError> {
+async fn send(store: &dyn Store, sealed: &Sealed) -> Result<(), StoreError> {
     store.upload(&key(), &sealed.upload(), &UploadRecorder::default()).await.map(drop)
 }
 
@@ -36,7 +36,7 @@ async fn survives(options: Options, applies: fn(&Seen) -> bool, times: usize, fa
     let store = place.store(options).await;
     proxy.next(times, applies, fault);
     let sealed = sealed(6 * MIB);
-    send(&store, &sealed).await.expect("uploaded");
+    send(&*store, &sealed).await.expect("uploaded");
     assert_eq!(proxy.left(), 0, "the fault was met");
     store.verify(&key(), &sealed.upload()).await.expect("verified");
     assert_eq!(std::fs::read(place.path()).expect("the object"), sealed.content);
@@ -89,7 +89,7 @@ async fn fails(options: Options, applies: fn(&Seen) -> bool, fault: S3Fault) -> 
     let (place, proxy) = behind_a_proxy().await;
     let store = place.store(options).await;
     proxy.next(usize::MAX / 2, applies, fault);
-    let error = send(&store, &sealed(6 * MIB)).await.expect_err("it fails");
+    let error = send(&*store, &sealed(6 * MIB)).await.expect_err("it fails");
     assert_eq!(place.unfinished().await, 0, "{error}");
     assert_eq!(place.bucket.get(key().as_str()).await, None, "{error}");
     error
@@ -170,7 +170,7 @@ async fn an_object_that_kept_the_framing_of_its_transfer_is_no_bundle() {
         (place.path(), [b"100000\r\n", &sealed.content[..], b"\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n"].concat());
     let framing = S3Fault::RunAfter(Arc::new(move || overwrite(&path, &framed)));
     proxy.next(1, |seen| seen.method == "PUT", framing);
-    send(&store, &sealed).await.expect("the store is content");
+    send(&*store, &sealed).await.expect("the store is content");
     let error = store.verify(&key(), &sealed.upload()).await.expect_err("it is another one");
     assert_eq!(error.reason(), Reason::StoredObjectCorrupt);
     assert!(error.to_string().contains("bytes, 1048576 were sent"), "{error}");
@@ -189,7 +189,7 @@ async fn without_the_right_to_list_everything_works() {
         // A refusal may hide absence, but must never look like presence.
         assert!(matches!(store.head(&key()).await, Ok(None) | Err(StoreError::Denied { .. })));
         let sealed = sealed(6 * MIB);
-        send(&store, &sealed).await.expect("uploaded");
+        send(&*store, &sealed).await.expect("uploaded");
         store.verify(&key(), &sealed.upload()).await.expect("verified");
         store.abort(&key(), "no-such-upload").await.expect("gone is done");
         store.delete(&key()).await.expect("deleted");
@@ -205,7 +205,7 @@ async fn who_may_not_put_is_told_what_where_and_by_which_right() {
     place.keys = user;
     // The store refuses before it has read a body; with a large body, the client may see only the reset.
     for (options, bytes) in [(Options::default(), 1000), (IN_PARTS, 6 * MIB)] {
-        let error = send(&place.store(options).await, &sealed(bytes)).await.expect_err("denied");
+        let error = send(&*place.store(options).await, &sealed(bytes)).await.expect_err("denied");
         let expected =
             format!("the store refused s3:PutObject on {}/{}: HTTP 403 AccessDenied", place.bucket.name, key());
         assert_eq!(error.to_string(), expected);
@@ -218,6 +218,6 @@ async fn a_store_that_is_silent_is_given_up_and_said_to_be() {
     let (place, proxy) = behind_a_proxy().await;
     proxy.down(true);
     let store = place.store_with(&json!({}), Options::default()).await;
-    let error = send(&store, &sealed(1000)).await.expect_err("down");
+    let error = send(&*store, &sealed(1000)).await.expect_err("down");
     assert!(error.is_transient() && error.to_string().starts_with("the store is unreachable: "), "{error}");
 }

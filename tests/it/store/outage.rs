@@ -239,23 +239,36 @@ async fn many_bundles_that_wait_for_one_location_cost_no_more_requests_than_one(
             })
             .await;
         }
+        // A bundle writes its Events after its progress.
+        let all = || context.stand.calls_of(&account.user);
+        until(Duration::from_mins(1), "the last Events are written", || async {
+            let before = all();
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let after = all();
+            if before == after { Ok(()) } else { Err(format!("{} requests in two seconds", after - before)) }
+        })
+        .await;
         // A try begins by listing the locations.
         let tries = || {
             let requests = context.stand.requests_of(&account.user);
             requests.iter().filter(|(verb, _, what)| verb == "list" && what == "backupstoragelocations").count()
         };
-        let (before, calls, asked) = (tries(), context.stand.calls_of(&account.user), proxy.seen().len());
-        let began = std::time::Instant::now();
+        let why = async || get(&context, "b-0").await.and_then(|bundle| status(&bundle).upload?.last_error);
+        let (before, calls, asked, first) = (tries(), all(), proxy.seen().len(), why().await);
+        let (since, began) = (Timestamp::now(), std::time::Instant::now());
         until(Duration::from_mins(5), "some more tries", || async {
             let more = tries() - before;
             if more >= TRIES { Ok(()) } else { Err(format!("{more}")) }
         })
         .await;
         let took = began.elapsed().as_secs_f64();
-        let (calls, asked) = (context.stand.calls_of(&account.user) - calls, proxy.seen().len() - asked);
+        let (calls, asked) = (all() - calls, proxy.seen().len() - asked);
         println!("{MANY} that wait: {TRIES} tries in {took:.0} s with {calls} requests to the API server, {asked} to the store");
-        // A try takes three requests, and each minute adds a few for restarted watches.
-        assert!(calls <= 20 * TRIES, "{calls} requests to the API server in {took:.0} s");
+        // A try takes three requests, and each minute adds a few for restarted watches. All report another failure.
+        let last = why().await;
+        let reports = if first == last { 0 } else { 2 * MANY };
+        let which = || context.stand.requests_since(&account.user, since);
+        assert!(calls <= 20 * TRIES + reports, "{first:?}, then {last:?}: {calls} requests in {took:.0} s: {:?}", which());
         // Alone, each of them would try within the longest of the first pauses.
         assert!(took >= 2.0, "{TRIES} tries in {took:.1} s: the pauses have grown");
         proxy.down(false);

@@ -3,8 +3,8 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use debugbundle_operator::{
-    location::{self, EndpointPolicy, Location, LocationError, Resolved},
-    store::{Options, S3, Store as _},
+    location::{EndpointPolicy, Location, LocationError},
+    store::{self, Options, Resolved},
 };
 use harness::{
     Context,
@@ -29,12 +29,12 @@ async fn resolve(
     let location = context.location("offsite", "p").config("s3Url", endpoint);
     let location = location.merged(&json!({"objectStorage": storage, "config": config}));
     let location = Location::parse(&location.manifest()).expect("a location");
-    location::resolve(&context.client, &context.namespace, &location, None, policy).await
+    store::resolve(&context.client, &context.namespace, &location, None, policy).await
 }
 
 /// The result of a request to the store: nothing found, or the error's sentence.
 async fn asked(resolved: &Resolved) -> Result<(), String> {
-    let store = S3::open(resolved, Options::default()).await.map_err(|error| error.to_string())?;
+    let store = resolved.open(Options::default(), None).await.map_err(|error| error.to_string())?;
     store.head(&key()).await.map(|found| assert!(found.is_none())).map_err(|error| error.to_string())
 }
 

@@ -3,8 +3,11 @@
 pub mod bundles;
 pub mod chart;
 pub mod collection;
+pub mod contract;
 pub mod download_proxy;
 pub mod flavours;
+pub mod http;
+pub mod memory_store;
 pub mod prometheus;
 pub mod shop;
 pub mod snapshots;

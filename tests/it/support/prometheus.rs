@@ -1,11 +1,6 @@
 //! A real Prometheus that scrapes one operator, and promtool, which asks it.
 
-use std::{
-    ffi::OsStr,
-    io::Write as _,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
-    process::Stdio,
-};
+use std::{ffi::OsStr, io::Write as _, net::SocketAddr, process::Stdio};
 
 use harness::{
     Context,
@@ -15,12 +10,7 @@ use harness::{
 };
 use serde_json::{Value, json};
 
-use super::bundles::LIMIT;
-
-/// A port of loopback that is free.
-pub fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr()).expect("a free port")
-}
+use super::{bundles::LIMIT, http::free_address};
 
 /// Runs promtool with this input; what it says on both outputs, as an error if it finds a fault.
 pub async fn promtool<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>, input: &str) -> Result<String, String> {

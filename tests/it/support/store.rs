@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -13,14 +13,17 @@ use std::{
 
 use debugbundle_crd::{DebugBundle, DebugBundleStatus, Phase, Target, TargetKind};
 use debugbundle_operator::{
-    location::{Credential, EndpointPolicy, Location, Resolved, S3Config},
-    store::{InstallationId, Key, Options, S3, Store as _, Upload, UploadHooks},
+    location::{EndpointPolicy, Location},
+    store::{
+        InstallationId, Key, Options, Provider, Resolved, Store, Upload, UploadHooks,
+        s3::{Credential, S3Access, S3Config},
+    },
 };
 use debugbundle_redact::Secret;
 use futures::future::BoxFuture;
 use harness::{
     Context, TestCluster,
-    s3::{Bucket, Keys, REGION},
+    s3::{Bucket, Keys, REGION, S3},
     until,
 };
 use http_body_util::{BodyExt as _, Empty};
@@ -28,6 +31,8 @@ use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+
+use crate::support::contract::ContractPlace;
 
 pub const UID: &str = "0b5e2a7c-1111-4222-8333-444455556666";
 pub const MIB: usize = 1 << 20;
@@ -43,8 +48,12 @@ pub struct TestBucket {
 
 impl TestBucket {
     pub async fn new() -> Self {
+        Self::of(&TestCluster::shared().await.s3).await
+    }
+
+    /// The same of another S3 server.
+    pub async fn of(s3: &S3) -> Self {
         static BUCKETS: AtomicUsize = AtomicUsize::new(0);
-        let s3 = &TestCluster::shared().await.s3;
         let bucket = s3.create_bucket(&format!("store-{}", BUCKETS.fetch_add(1, Ordering::Relaxed))).await;
         Self { bucket, keys: s3.root().clone(), endpoint: s3.endpoint() }
     }
@@ -64,26 +73,29 @@ impl TestBucket {
             },
         }))
         .expect("a location");
-        Resolved {
-            s3: S3Config::parse(&location).expect("a config"),
-            location,
+        let access = S3Access {
+            config: S3Config::parse(&location).expect("a config"),
             credential: Credential::Keys {
                 access_key_id: self.keys.access.clone(),
                 secret_access_key: Secret::new(&*self.keys.secret),
                 session_token: None,
             },
+            customer_key: None,
+        };
+        Resolved {
+            location,
+            provider: Provider::S3(access),
             ca_pem: None,
-            sse_c_key: None,
             policy: EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() },
         }
     }
 
-    pub async fn store(&self, options: Options) -> S3 {
+    pub async fn store(&self, options: Options) -> Arc<dyn Store> {
         self.store_with(&json!({}), options).await
     }
 
-    pub async fn store_with(&self, config: &Value, options: Options) -> S3 {
-        S3::open(&self.resolved(config), options).await.expect("a store")
+    pub async fn store_with(&self, config: &Value, options: Options) -> Arc<dyn Store> {
+        open(&self.resolved(config), options).await
     }
 
     pub async fn unfinished(&self) -> usize {
@@ -94,6 +106,17 @@ impl TestBucket {
     pub fn path(&self) -> PathBuf {
         self.bucket.folder().join(key().as_str())
     }
+}
+
+/// The store behind a location.
+pub async fn open(resolved: &Resolved, options: Options) -> Arc<dyn Store> {
+    resolved.open(options, None).await.expect("a store")
+}
+
+/// What S3 needs of a location.
+pub fn access(resolved: &mut Resolved) -> &mut S3Access {
+    let Provider::S3(access) = &mut resolved.provider else { panic!("a store of S3") };
+    access
 }
 
 pub struct Sealed {
@@ -139,7 +162,7 @@ pub struct UploadRecorder<'a> {
     pub calls: Mutex<Vec<String>>,
     pub refuse: bool,
     pub hang: bool,
-    pub at_begin: Option<&'a TestBucket>,
+    pub at_begin: Option<&'a dyn ContractPlace>,
 }
 
 impl UploadHooks for UploadRecorder<'_> {
@@ -163,7 +186,7 @@ impl UploadHooks for UploadRecorder<'_> {
     }
 }
 
-pub async fn uploaded(store: &S3, sealed: &Sealed) {
+pub async fn uploaded(store: &dyn Store, sealed: &Sealed) {
     store.upload(&key(), &sealed.upload(), &UploadRecorder::default()).await.expect("uploaded");
 }
 

@@ -2,11 +2,14 @@
 
 use serde_json::Value;
 
-use super::{Need, Report, State};
+use super::{Need, Report, State, leaving};
 use crate::graph::{Id, Kind, View, text};
 use crate::reason::RootReason;
 
 pub(super) fn report(id: &Id, claim: &Value, view: &View<'_>) -> Report {
+    if let Some(leaving) = leaving::report(id, claim, view) {
+        return leaving;
+    }
     match text(&claim["status"]["phase"]) {
         "Bound" => return Report::of(State::Well),
         "Lost" => {

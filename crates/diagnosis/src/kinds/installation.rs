@@ -1,6 +1,7 @@
 //! Velero as a whole: its server, its locations, the node-agent and the repositories. A part that an installation does
 //! without is no trouble; only the server has to be there.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Need, Report, State, agent, location, repository, server, target};
@@ -32,7 +33,7 @@ fn waiting(view: &View<'_>) -> [usize; 2] {
 }
 
 /// How the parts of an installation stand: how many are ready, of how many. `None`: they were not read.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InstallationParts {
     /// Pods of Velero's server.

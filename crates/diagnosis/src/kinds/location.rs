@@ -5,14 +5,13 @@ use serde_json::Value;
 use super::{Need, Report, State};
 use crate::graph::{Id, Kind, Seen, View, items, text};
 use crate::reason::RootReason;
-use crate::texts::innermost;
 use crate::walk::Relation;
 
 pub(super) fn report(id: &Id, location: &Value) -> Report {
     if location["status"]["phase"] != "Unavailable" {
         return Report::of(State::Well);
     }
-    let why = match innermost(text(&location["status"]["message"])) {
+    let why = match text(&location["status"]["message"]) {
         "" => "it has no message",
         why => why,
     };

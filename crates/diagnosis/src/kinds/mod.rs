@@ -4,13 +4,16 @@ mod agent;
 mod claim;
 mod container;
 mod data;
+mod definition;
 mod general;
 mod installation;
+mod leaving;
 mod location;
 mod namespace;
 mod node;
 mod pod;
 mod queue;
+mod quota;
 mod repository;
 mod restored;
 mod server;
@@ -25,11 +28,17 @@ use crate::hook::FailedHook;
 use crate::reason::RootReason;
 use crate::walk::Relation;
 
+pub use definition::is_custom;
 pub use installation::{InstallationParts, parts};
+pub use restored::made;
 pub use target::has_ended;
 pub(crate) use {
     container::{limit, spec},
+    definition::{lacking as lacking_definition, named as named_definition},
+    leaving::IN_USE,
     location::of_backup as location_of,
+    namespace::may_touch,
+    quota::refusing as refusing_quota,
     server::of_pod as server_of,
 };
 
@@ -117,12 +126,14 @@ pub(crate) fn report(id: &Id, object: &Value, view: &View<'_>) -> Report {
         Kind::Deployment => server::report(id, object, view),
         Kind::DaemonSet => agent::report(id, object, view),
         Kind::BackupStorageLocation => location::report(id, object),
-        Kind::BackupRepository => repository::report(id, object),
+        Kind::BackupRepository => repository::report(id, object, view),
         Kind::VolumeSnapshot | Kind::VolumeSnapshotContent => snapshot::report(id, object),
         Kind::Namespace => namespace::report(id, object, view.now()),
         Kind::PersistentVolumeClaim => claim::report(id, object, view),
         Kind::Node => node::report(id, object),
-        _ => general::report(id, object),
+        // What an error says of it is said by the need.
+        Kind::CustomResourceDefinition => Report::of(State::Well),
+        _ => general::report(id, object, view),
     }
 }
 

@@ -55,7 +55,7 @@ pub(super) fn named(target: &Value) -> Vec<&str> {
 }
 
 /// Whether a target may touch a namespace: another installation may have a Backup or Restore of its name.
-pub(super) fn may_touch(target: &Value, namespace: &str) -> bool {
+pub(crate) fn may_touch(target: &Value, namespace: &str) -> bool {
     let named = named(target);
     // A pattern may cover any namespace.
     let are_all_exact = named.len() == items(&target["spec"]["includedNamespaces"]).len();

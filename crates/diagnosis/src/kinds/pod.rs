@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::{Need, Report, State, container};
+use super::{Need, Report, State, container, leaving};
 use crate::graph::{Id, Kind, Seen, View, age, condition, items, text, time};
 use crate::reason::RootReason;
 
@@ -23,7 +23,9 @@ pub(super) fn report(id: &Id, pod: &Value, view: &View<'_>) -> Report {
         return Report::of(State::says(words, reason));
     }
     let is_pending = status["phase"] == "Pending";
-    let state = if let Some((words, reason)) = in_trouble {
+    let state = if let Some(leaving) = leaving::of_pod(pod, view).filter(|_| status["phase"] != "Succeeded") {
+        leaving
+    } else if let Some((words, reason)) = in_trouble {
         State::says(words, reason)
     } else if let Some(why) = scheduled.filter(|_| is_unscheduled && is_pending) {
         State::says(format!("cannot be scheduled: {}", shortened(text(&why["message"]))), RootReason::Unscheduled)

@@ -6,14 +6,13 @@ use super::{Need, Report, State, namespace};
 use crate::graph::{Id, Kind, View, text};
 use crate::label::valid_label;
 use crate::reason::RootReason;
-use crate::texts::innermost;
 use crate::walk::Relation;
 
 /// Of a VolumeSnapshot or its content: both have `status.error`
 /// (`https://kubernetes.io/docs/concepts/storage/volume-snapshots/`).
 pub(super) fn report(id: &Id, snapshot: &Value) -> Report {
     let status = &snapshot["status"];
-    let why = innermost(text(&status["error"]["message"]));
+    let why = text(&status["error"]["message"]);
     let state = match why {
         "" => State::Well,
         _ if status["readyToUse"] == true => State::Well,

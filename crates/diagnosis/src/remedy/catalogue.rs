@@ -2,8 +2,9 @@
 
 use crate::graph::{Kind, text};
 use crate::kinds;
+use crate::texts::is_name;
 
-use super::command::{Kubectl, is_name};
+use super::command::Kubectl;
 use super::{Advice, Case, known};
 
 /// A text, and what a person can do about it.
@@ -29,24 +30,24 @@ const PLUGIN_COMMANDS: [&str; 2] = ["-n {velero} describe deployment {server}", 
 const OF_ALL: [Row; 9] = [
     Row {
         says: "error restoring {resource}/{space}/{name}: …admission webhook \"{webhook}\" denied the request",
-        sentence: "let admission webhook {webhook} admit {resource} {space}/{name}: change what it refuses, or take the \
-                   namespace out of the webhook's namespaceSelector",
+        sentence: "let admission webhook {webhook} (its configuration was not read) admit {resource} {space}/{name}: \
+                   change what it refuses, or take the namespace out of the webhook's namespaceSelector",
         commands: &[WEBHOOKS],
     },
     Row {
         says: "admission webhook \"{webhook}\" denied the request",
-        sentence: "let admission webhook {webhook} admit the object: change what it refuses, or take the namespace out of the \
-                   webhook's namespaceSelector",
+        sentence: "let admission webhook {webhook} (its configuration was not read) admit the object: change what it \
+                   refuses, or take the namespace out of the webhook's namespaceSelector",
         commands: &[WEBHOOKS],
     },
     Row {
         says: "failed calling webhook \"{webhook}\"…Post \"https://{service}.{space}.svc",
-        sentence: "make Service {space}/{service} answer, which is behind webhook {webhook}",
+        sentence: "make Service {space}/{service} answer, which is behind webhook {webhook} (its configuration was not read)",
         commands: &["-n {space} get endpoints {service}", "-n {space} get pods -o wide", WEBHOOKS],
     },
     Row {
         says: "failed calling webhook \"{webhook}\"",
-        sentence: "make the program behind webhook {webhook} answer",
+        sentence: "make the program behind webhook {webhook} answer (its configuration was not read)",
         commands: &[WEBHOOKS],
     },
     Row {

@@ -2,13 +2,18 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::texts::is_name;
+
 /// A command, word by word.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Command {
+    /// Its words; the first one is `kubectl`.
     argv: Vec<String>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    /// It changes the cluster; left out if it only reads.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     changes: bool,
 }
 
@@ -95,16 +100,6 @@ impl Kubectl {
     pub(super) fn done(self) -> Option<Command> {
         self.argv.map(|argv| Command { argv, changes: self.changes })
     }
-}
-
-/// Whether this may be the name of an object: a DNS subdomain
-/// (`https://kubernetes.io/docs/concepts/overview/working-with-objects/names/`).
-pub(super) fn is_name(text: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    text.len() <= 253
-        && text.bytes().all(|byte| is_plain(byte) || byte == b'-' || byte == b'.')
-        && text.bytes().next().is_some_and(is_plain)
-        && text.bytes().last().is_some_and(is_plain)
 }
 
 #[cfg(test)]

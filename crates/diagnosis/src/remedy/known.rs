@@ -4,8 +4,9 @@
 use crate::graph::{Id, Kind, text};
 use crate::kinds;
 use crate::reason::RootReason;
+use crate::texts::{is_name, item};
 
-use super::command::{Kubectl, is_name};
+use super::command::Kubectl;
 use super::{Advice, Case, catalogue, not_on, short};
 
 type Known = fn(&str, &Case<'_>) -> Option<Advice>;
@@ -29,14 +30,6 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
 /// A valid name between two other texts.
 fn name<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
     between(text, before, after).filter(|name| is_name(name))
-}
-
-/// Resource, namespace and name of the item that a Restore could not create: `error restoring configmaps/shop/prices: …`
-/// (`pkg/restore/restore.go`).
-fn item(text: &str) -> Option<(&str, &str, &str)> {
-    let mut parts = between(text, "error restoring ", ": ")?.split('/');
-    let found = (parts.next()?, parts.next()?, parts.next()?);
-    (parts.next().is_none() && [found.0, found.1, found.2].into_iter().all(is_name)).then_some(found)
 }
 
 /// The namespace that a text is about.
@@ -304,12 +297,12 @@ mod tests {
             ),
             (
                 "error restoring pods/shop/p: Internal error occurred: failed calling webhook \"w.example.com\": failed to call webhook: Post \"https://guard.policy.svc:443/v?timeout=10s\": no endpoints available",
-                "make Service policy/guard answer, which is behind webhook w.example.com",
+                "make Service policy/guard answer, which is behind webhook w.example.com (its configuration was not read)",
                 "kubectl -n policy get endpoints guard",
             ),
             (
                 "failed calling webhook \"w.example.com\": Post \"https://10.0.0.1/v\": EOF",
-                "make the program behind webhook w.example.com answer",
+                "make the program behind webhook w.example.com answer (its configuration was not read)",
                 "kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations -o 'custom-columns=IN:.metadata.name,WEBHOOKS:.webhooks[*].name'",
             ),
             (

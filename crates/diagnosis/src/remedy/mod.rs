@@ -13,13 +13,16 @@ use crate::graph::{Graph, Id, Kind, View, condition, items, text};
 use crate::hook::FailedHook;
 use crate::kinds;
 use crate::reason::{Mishap, RootReason, Trouble};
+use crate::texts::is_name;
 use crate::walk::{Confidence, Relation, Root, Waypoint};
 
 pub use command::Command;
-use command::{Kubectl, is_name};
+use command::Kubectl;
 
 /// The init container that waits for the data of a restored pod (`pkg/restorehelper`).
 const RESTORE_WAIT: &str = "restore-wait";
+/// What makes maintenance pods as they are (`https://velero.io/docs/v1.18/repository-maintenance/`).
+const MAINTENANCE: &str = "the ConfigMap that Velero's server names with --repo-maintenance-job-configmap";
 /// Most commands of a remedy.
 const COMMANDS: usize = 3;
 
@@ -51,6 +54,8 @@ pub fn of_error(error: &str, about: &Id, graph: &Graph<'_>) -> Option<Remedy> {
         words: error.to_owned(),
         reason: RootReason::Said(error.to_owned()),
         confidence: Confidence::Unknown,
+        more: 0,
+        others: Vec::new(),
     };
     remedy(&root, graph)
 }
@@ -93,6 +98,8 @@ impl<'a> Case<'a> {
             RootReason::PodFailed => self.failed_pod(),
             RootReason::Lost => self.lost(),
             RootReason::Held(user) => self.held(user.as_ref()),
+            RootReason::NotServed(_) => self.definition(),
+            RootReason::Leaving(finalizer, user) => self.leaving(finalizer, user.as_ref()),
             RootReason::NotOn(node) => not_on(node, self.velero()),
             RootReason::ReadOnly => self.read_only(),
             RootReason::Hook(hook) => self.hook(hook),
@@ -147,6 +154,9 @@ impl<'a> Case<'a> {
             Kind::DaemonSet => "describe daemonset",
             Kind::Namespace => "get namespace",
             Kind::Node => "describe node",
+            Kind::PersistentVolume => "describe pv",
+            Kind::ResourceQuota => "describe resourcequota",
+            Kind::CustomResourceDefinition => "get customresourcedefinitions",
             _ => "describe pod",
         };
         let command = Kubectl::within(&last.namespace).ours(named).name(&last.name);
@@ -332,6 +342,12 @@ impl<'a> Case<'a> {
         data.is_some_and(|data| data.id.name == self.last.name && self.last.namespace == self.velero())
     }
 
+    /// The pod maintains a repository.
+    fn is_maintenance(&self) -> bool {
+        let is_labelled = self.object.is_some_and(|pod| pod["metadata"]["labels"]["velero.io/repo-name"].is_string());
+        self.last.namespace == self.velero() && is_labelled
+    }
+
     fn is_agent(&self) -> bool {
         let label = |name: &str| self.object.is_some_and(|pod| pod["metadata"]["labels"][name] == "node-agent");
         self.last.namespace == self.velero() && (label("role") || label("name"))
@@ -347,6 +363,9 @@ impl<'a> Case<'a> {
         }
         if self.is_mover() || self.is_agent() {
             return format!("DaemonSet {}/node-agent", self.velero());
+        }
+        if self.is_maintenance() {
+            return MAINTENANCE.to_owned();
         }
         let owners = self.object.map(|pod| items(&pod["metadata"]["ownerReferences"])).unwrap_or_default();
         match owners.iter().find(|owner| owner["controller"] == true) {
@@ -375,6 +394,14 @@ impl<'a> Case<'a> {
                      {velero}/node-agent names with --node-agent-configmap, and restart that DaemonSet"
                 ),
                 [self.read(), Kubectl::within(velero).ours("describe daemonset node-agent")],
+            );
+        }
+        if self.is_maintenance() {
+            return Advice::new(
+                format!(
+                    "raise podResources.memoryLimit (it is {limit}) in {MAINTENANCE}: {pod} maintains a repository"
+                ),
+                [self.read()],
             );
         }
         if container == RESTORE_WAIT {
@@ -490,6 +517,59 @@ impl<'a> Case<'a> {
                 [self.read(), of_node],
             ),
         }
+    }
+
+    /// The kind of an error is not served.
+    fn definition(&self) -> Option<Advice> {
+        let last = self.last;
+        let is_established = |definition: &Value| {
+            condition(definition, "Established").is_none_or(|established| established["status"] == "True")
+        };
+        let sentence = match self.object {
+            None => format!("install {last}: the Backup may not contain it"),
+            Some(definition) if is_established(definition) => format!(
+                "let {last} serve the version that the objects of the Backup have (spec.versions[].served), or make a Backup \
+                 of them in a version that it serves"
+            ),
+            Some(_) => format!("correct what the conditions of {last} name, until it is Established"),
+        };
+        Advice::new(sentence, [self.read()])
+    }
+
+    fn leaving(&self, finalizer: &str, user: Option<&Id>) -> Option<Advice> {
+        let named = if finalizer.split('/').all(is_name) {
+            format!("finalizer {finalizer}")
+        } else {
+            "its finalizer".to_owned()
+        };
+        if let Some(pod) = user.filter(|_| finalizer != kinds::IN_USE) {
+            return Advice::new(
+                format!(
+                    "let pod {}/{} end: the controller of {named} has to finish with it, and removing a finalizer by hand skips \
+                     its cleanup and can lose data; {} is gone only when the pod is",
+                    pod.namespace, pod.name, self.last
+                ),
+                [Kubectl::within(&pod.namespace).ours("describe pod").name(&pod.name), self.read()],
+            );
+        }
+        if let Some(pod) = user {
+            return Advice::new(
+                format!(
+                    "let pod {}/{} end, by scaling down what owns it (it serves nobody then): {} is gone only then, with its data \
+                     if its volume's reclaim policy is Delete",
+                    pod.namespace, pod.name, self.last
+                ),
+                [Kubectl::within(&pod.namespace).ours("describe pod").name(&pod.name), self.read()],
+            );
+        }
+        Advice::new(
+            format!(
+                "let the controller of {named} finish with {}: removing a finalizer by hand skips its cleanup and can lose \
+                 data",
+                self.last
+            ),
+            [self.read()],
+        )
     }
 
     fn read_only(&self) -> Option<Advice> {

@@ -273,3 +273,51 @@ fn issue_32_what_is_public_and_the_ids_of_requests_stay() {
     }
     assert!(!by.text(&format!("invalid {id}")).contains(&id));
 }
+
+/// As it stands in a file of the bundle.
+fn redacted(text: &str) -> String {
+    String::from_utf8(written(&redactor(&[], &[]), &[text.as_bytes()]).0).unwrap()
+}
+
+#[test]
+fn sec_h8_issue_32_lines_of_a_key_with_something_in_front_are_masked() {
+    let fronts = [
+        ("\u{1b}[31m", "\u{1b}[0m"),
+        ("\u{1b}[1;31m", "\u{1b}[m"),
+        ("\\u001b[31m", "\\u001b[0m"),
+        ("+", ""),
+        ("-", ""),
+    ];
+    for (name, key) in keys() {
+        let lines: Vec<&str> = key.lines().collect();
+        for (front, behind) in fronts {
+            for stamp in ["", "2026-03-01T12:00:00.000000001Z "] {
+                for from in [0, 1] {
+                    let coloured: Vec<String> =
+                        lines[from..].iter().map(|line| format!("{stamp}{front}{line}{behind}")).collect();
+                    let log = coloured.join("\n");
+                    let log = format!("{stamp}first\n{log}\n{stamp}last\n");
+                    let masked = redacted(&log);
+                    for line in body(&key).iter().filter(|line| line.len() >= 64) {
+                        assert!(!masked.contains(line), "{name}, {front:?}, {from}: {masked}");
+                    }
+                    assert!(masked.contains("first\n") && masked.contains("last\n"), "{masked}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn issue_32_a_string_that_ends_in_a_flag_takes_no_key_and_no_other_text() {
+    for text in [
+        r#"{"a":"run: mysql --password","message":"other text of an error"}"#,
+        r#"{"a":"--password","message":"other text of an error"}"#,
+        r#"{"errors":{"velero":["use -password","other text of an error"]}}"#,
+        r#"{"neededFor":"Secret [REDACTED:user-0:bd238488]-repo-credentials","rule":"R7"}"#,
+    ] {
+        assert_eq!(redacted(text), text);
+    }
+    let argv = r#"["mysql","--password","hunter2-x7"]"#;
+    assert!(!redacted(argv).contains("hunter2"), "{}", redacted(argv));
+}

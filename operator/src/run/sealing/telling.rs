@@ -66,8 +66,8 @@ impl OwnFiles {
             *path = path.split('/').map(|part| by.path_component(part)).collect::<Vec<_>>().join("/");
         }
         let missing = missing.iter_mut().flat_map(Missing::of_others);
-        let Diagnosis { findings, trail, .. } = &mut found.diagnosis;
-        let objects = findings.iter_mut().map(|one| &mut one.object).chain(trail.iter_mut().map(|one| &mut one.object));
+        let Diagnosis { findings, tree, .. } = &mut found.diagnosis;
+        let objects = findings.iter_mut().map(|one| &mut one.object).chain(tree.iter_mut().map(|one| &mut one.object));
         for text in sources.chain(missing).chain(objects) {
             *text = by.text(text);
         }
@@ -88,7 +88,8 @@ impl OwnFiles {
             finding.commands.retain(|command| command.argv().iter().all(|word| redactor.sentence(word) == *word));
         }
         let evidence = diagnosis.findings.iter_mut().flat_map(|f| {
-            [&mut f.title, &mut f.remedy].into_iter().chain(f.evidence.iter_mut().map(|proof| &mut proof.text))
+            let proofs = f.evidence.iter_mut().map(|proof| &mut proof.text);
+            [&mut f.title, &mut f.remedy].into_iter().chain(proofs).chain(&mut f.alike)
         });
         for text in evidence.chain(&mut diagnosis.cause) {
             *text = redactor.sentence(text);
@@ -244,7 +245,7 @@ impl OwnFiles {
         timeline.retain(|moment| !withheld.contains(&moment.path));
         let diagnosis = &mut found.diagnosis;
         let of_findings = diagnosis.findings.iter_mut().flat_map(|finding| &mut finding.evidence);
-        for proof in of_findings.chain(diagnosis.trail.iter_mut().flat_map(|step| &mut step.evidence)) {
+        for proof in of_findings.chain(diagnosis.tree.iter_mut().flat_map(|step| &mut step.evidence)) {
             if withheld.contains(&proof.path) {
                 GONE.clone_into(&mut proof.text);
             }
@@ -295,14 +296,14 @@ impl OwnFiles {
         for finding in &mut diagnosis.findings {
             [&mut finding.title, &mut finding.object, &mut finding.remedy].into_iter().for_each(change);
             finding.commands.retain(|command| command.argv().iter().all(|word| matches!(by(word), Cow::Borrowed(_))));
-            finding.evidence.iter_mut().map(|proof| &mut proof.text).for_each(change);
+            finding.evidence.iter_mut().map(|proof| &mut proof.text).chain(&mut finding.alike).for_each(change);
         }
-        for step in &mut diagnosis.trail {
-            [&mut step.object, &mut step.phase, &mut step.why].into_iter().chain(&mut step.next).for_each(change);
+        for step in &mut diagnosis.tree {
+            [&mut step.object, &mut step.state, &mut step.why].into_iter().for_each(change);
             step.evidence.iter_mut().map(|proof| &mut proof.text).for_each(change);
         }
         for moment in &mut self.timeline {
-            [&mut moment.object, &mut moment.text].into_iter().for_each(change);
+            [&mut moment.object, &mut moment.part, &mut moment.text].into_iter().for_each(change);
         }
         for missing in &mut self.found.collected.missing {
             [&mut missing.what, &mut missing.why].into_iter().for_each(change);

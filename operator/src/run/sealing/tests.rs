@@ -77,13 +77,13 @@ fn found(entries: Vec<Entry>, diagnosis: Diagnosis) -> RunResult {
 fn finding(kind: FindingKind, title: &str, proof: &str) -> Finding {
     let evidence = vec![Proof { path: "a/log".to_owned(), line: None, text: proof.to_owned() }];
     let (title, object, remedy) = (title.to_owned(), "Pod/shop/db-0".to_owned(), String::new());
-    let (severity, commands) = (kind.severity(), Vec::new());
-    Finding { kind, severity, confidence: None, title, object, evidence, remedy, commands, link: None }
+    let (severity, commands, alike) = (kind.severity(), Vec::new(), vec![proof.to_owned()]);
+    Finding { kind, severity, confidence: None, title, object, evidence, alike, remedy, commands, link: None }
 }
 
 fn step(why: &str, path: &str) -> CauseStep {
     let evidence = vec![Proof { path: path.to_owned(), line: None, text: "a line".to_owned() }];
-    CauseStep { object: "Pod/shop/db-0".to_owned(), phase: String::new(), why: why.to_owned(), evidence, next: None }
+    CauseStep { object: "Pod/shop/db-0".to_owned(), state: String::new(), why: why.to_owned(), evidence }
 }
 
 /// The names of all files in the spool's folder.
@@ -120,8 +120,8 @@ fn sec_x52_what_quotes_a_hit_is_forgotten_and_the_rest_is_told() {
             finding(FindingKind::ValidationError, "it failed", CUT),
             finding(FindingKind::DataHeldUp, "it failed for good", "a line"),
         ],
-        trail: vec![step(CUT, "a/other"), step("it waits", "a/log"), step("it ended", "a/other")],
-        parts: None,
+        tree: vec![step(CUT, "a/other"), step("it waits", "a/log"), step("it ended", "a/other")],
+        ..Diagnosis::default()
     };
     assert_eq!(sealing.detector.alarm(CUT), None, "the check itself does not refuse the quotation");
 
@@ -136,10 +136,11 @@ fn sec_x52_what_quotes_a_hit_is_forgotten_and_the_rest_is_told() {
     assert_eq!(packed.cause.as_deref(), Some("because it said [withheld by the self-check]"));
     assert_eq!(packed.findings[0].title, "it said [withheld by the self-check]");
     assert_eq!((packed.missing, packed.sealed.is_some()), (1, true));
-    let trail: Value = serde_json::from_str(&files["analysis/cause-trail.json"]).expect("JSON");
-    assert_eq!(trail.as_array().map(Vec::len), Some(3), "{trail}");
-    assert_eq!(trail[1]["evidence"][0]["text"], "withheld with its file by the self-check");
-    assert_eq!(trail[2]["why"], "it ended");
+    let diagnosis: Value = serde_json::from_str(&files["analysis/diagnosis.json"]).expect("JSON");
+    let tree = &diagnosis["tree"];
+    assert_eq!(tree.as_array().map(Vec::len), Some(3), "{tree}");
+    assert_eq!(tree[1]["evidence"][0]["text"], "withheld with its file by the self-check");
+    assert_eq!(tree[2]["why"], "it ended");
 }
 
 /// What redaction leaves of `https://user:password@host` when it masks both halves: two tokens side by side.
@@ -161,8 +162,7 @@ fn sec_x46_x52_tokens_side_by_side_cost_nothing_however_many_there_are() {
         let diagnosis = Diagnosis {
             cause: Some(text.clone()),
             findings: vec![finding(FindingKind::ResultsError, &text, &text)],
-            trail: Vec::new(),
-            parts: None,
+            ..Diagnosis::default()
         };
         let packed = sealing.seal(found(entries, diagnosis), &[]).expect("sealed");
         assert_eq!((packed.missing, packed.cause.as_deref()), (0, Some(text.as_str())));
@@ -206,8 +206,8 @@ fn sec_x52_shapes_in_lines_cost_these_lines_however_many_there_are_and_cause_and
         let diagnosis = Diagnosis {
             cause: Some(text.clone()),
             findings: vec![finding(FindingKind::ResultsError, &text, &text)],
-            trail: vec![step(&text, "velero/restores/r1/results.json")],
-            parts: None,
+            tree: vec![step(&text, "velero/restores/r1/results.json")],
+            ..Diagnosis::default()
         };
         let packed = sealing.seal(found(entries, diagnosis), &[]).expect("sealed");
         let files = unpacked(&packed);
@@ -277,8 +277,8 @@ fn sec_x52_a_hit_in_what_people_read_first_costs_its_rows() {
     assert!(
         summary.starts_with("it failed\n") && summary.contains("  * withheld by the self-check (known-secret-key)\n")
     );
-    assert!(files["report.html"].contains("<tr><td>withheld by the self-check (known-secret-key)</td></tr>"));
-    assert!(files["analysis/findings.json"].contains("\"link\": \"withheld by the self-check (known-secret-key)\""));
+    assert!(files["report.html"].contains("<li>withheld by the self-check (known-secret-key)</li>"));
+    assert!(files["analysis/diagnosis.json"].contains("\"link\": \"withheld by the self-check (known-secret-key)\""));
     let ids: Vec<&str> = packed.findings.iter().map(|finding| finding.id.as_str()).collect();
     assert_eq!((packed.cause.as_deref(), ids), (Some("it failed"), vec!["results-error", "withheld-by-self-check"]));
     assert!(packed.findings[1].title.starts_with("withheld from the bundle: 3 lines; "), "{:?}", packed.findings);
@@ -310,7 +310,7 @@ fn sec_x52_a_key_torn_over_two_texts_costs_a_row_wherever_they_meet() {
         let path = BundlePath::new(["namespaces", "shop", "core", "events.yaml"]);
         let entries = vec![sealing.write(path, body.as_bytes()).expect("room")];
         let cause = findings.first().map(|finding| finding.title.clone());
-        let mut all = found(entries, Diagnosis { cause: cause.clone(), findings, trail: Vec::new(), parts: None });
+        let mut all = found(entries, Diagnosis { cause: cause.clone(), findings, ..Diagnosis::default() });
         all.collected.evidence.objects = texts
             .iter()
             .enumerate()
@@ -329,7 +329,7 @@ fn sec_x52_a_key_torn_over_two_texts_costs_a_row_wherever_they_meet() {
         }
         assert!(files.contains_key("report.html") && files.contains_key("summary.md"));
         // Where the file with the text lost it, too, the row quotes it no more.
-        let row = "<td>withheld by the self-check (check-pem)</td>";
+        let row = "<li>withheld by the self-check (check-pem)</li>";
         let instead = if events { "[withheld by the self-check]" } else { row };
         assert!(files["report.html"].contains(instead), "{}", files["report.html"]);
         assert_eq!(packed.cause, cause);
@@ -359,7 +359,7 @@ fn sec_x52_names_that_must_not_leave_cost_the_names() {
     sealing.own = Arc::clone(&sealing.redactor);
     let entry = |path: &[&str]| sealing.write(BundlePath::new(path), b"x\n").expect("room");
     let entries = vec![entry(&["namespaces", &name, "a"]), entry(&["b"])];
-    let told = Diagnosis { trail: vec![step("it waits", &format!("namespaces/{name}/a"))], ..Diagnosis::default() };
+    let told = Diagnosis { tree: vec![step("it waits", &format!("namespaces/{name}/a"))], ..Diagnosis::default() };
     let files = unpacked(&sealing.seal(found(entries, told), &[]).expect("a bundle"));
     assert!(files.contains_key("b") && files.values().all(|text| !text.contains(&name)), "{files:?}");
     let manifest: Value = serde_json::from_str(&files["manifest.json"]).expect("JSON");
@@ -391,8 +391,7 @@ fn sec_x52_the_last_resort_is_a_bundle_without_a_word_of_others() {
     let diagnosis = || Diagnosis {
         cause: Some("the disk is full".to_owned()),
         findings: vec![finding(FindingKind::FailureReason, "the disk is full", "a line")],
-        trail: Vec::new(),
-        parts: None,
+        ..Diagnosis::default()
     };
     let packed = sealing.seal(found(Vec::new(), diagnosis()), &[]).expect("a bundle");
     let files = unpacked(&packed);
@@ -407,6 +406,8 @@ fn sec_x52_the_last_resort_is_a_bundle_without_a_word_of_others() {
         (&"PartiallyFailed".into(), &"Withheld".into())
     );
     assert_eq!((packed.cause.as_deref(), packed.missing), (Some("the disk is full"), 1));
+    let hits = sealing.metrics.text();
+    assert!(!hits.contains("debugbundle_self_check_hits_total 0\n"), "issue_33 they are counted: {hits}");
 }
 
 #[test]
@@ -416,8 +417,7 @@ fn sec_x52_a_known_secret_that_cannot_be_removed_ends_the_run_and_cause_and_find
     let diagnosis = Diagnosis {
         cause: Some("the disk is full".to_owned()),
         findings: vec![finding(FindingKind::FailureReason, "the disk is full", "a line")],
-        trail: Vec::new(),
-        parts: None,
+        ..Diagnosis::default()
     };
     let ended = sealing.seal(found(Vec::new(), diagnosis), &[]).expect_err("no bundle");
     let Fault::Terminal { reason, message, .. } = &ended.fault else { panic!("{ended:?}") };
@@ -475,8 +475,8 @@ proptest! {
             finding(FindingKind::FailureReason, &texts[0], &texts[1]),
             finding(FindingKind::ValidationError, &texts[2], &texts[3]),
         ];
-        let trail = vec![step(&texts[4], "a"), step(&texts[5], "b")];
-        let mut all = found(entries, Diagnosis { cause: Some(texts[0].clone()), findings, trail, parts: None });
+        let tree = vec![step(&texts[4], "a"), step(&texts[5], "b")];
+        let mut all = found(entries, Diagnosis { cause: Some(texts[0].clone()), findings, tree, ..Diagnosis::default() });
         all.collected.empty = texts.clone();
         all.collected.evidence.objects = texts.iter().map(|text| serde_json::json!({"kind": "Event", "message": text,
             "lastTimestamp": "2026-01-01T00:00:00Z", "involvedObject": {"kind": "Pod", "name": text}})).collect();
@@ -565,8 +565,7 @@ fn with_rule(rule: &str) -> BTreeMap<String, String> {
     let diagnosis = Diagnosis {
         cause: Some(format!("Restore r1 is Failed: {quoted}")),
         findings: vec![finding(FindingKind::FailureReason, &format!("Restore r1 is Failed: {quoted}"), &quoted)],
-        trail: Vec::new(),
-        parts: None,
+        ..Diagnosis::default()
     };
     let mut found = found(vec![entry], diagnosis);
     found.log = b"reading orchid-shop\n".to_vec();
@@ -612,9 +611,7 @@ fn issue_32_a_rule_that_matches_everything_leaves_the_operators_words_and_a_mani
     assert!(view.is_ok(), "{view:?}");
     assert!(files["summary.md"].contains("treat the bundle as confidential"), "{}", files["summary.md"]);
     assert!(files["report.html"].starts_with("<!"), "{}", files["report.html"]);
-    for file in ["analysis/findings.json", "analysis/cause-trail.json"] {
-        let parsed: Result<Value, _> = serde_json::from_str(&files[file]);
-        assert!(parsed.is_ok(), "{file}: {}", files[file]);
-    }
+    let parsed: Result<Value, _> = serde_json::from_str(&files["analysis/diagnosis.json"]);
+    assert!(parsed.is_ok(), "{}", files["analysis/diagnosis.json"]);
     assert!(files.values().all(|text| !text.contains("orchid")));
 }

@@ -5,10 +5,13 @@ use aws_sdk_s3::{
     error::{ProvideErrorMetadata, SdkError},
 };
 
-use super::transport::{self, WireError, wire_error};
+use super::words::{WORDS, credential_cure, permission, region_cure};
 use crate::{
     probe::ProbeStep,
-    store::{Action, Answer, StoreError},
+    store::{
+        Action, Answer, StoreError,
+        wire::{self, wire_error},
+    },
 };
 
 /// What a request did, and on which object.
@@ -30,7 +33,7 @@ where
             let region = raw.headers().get("x-amz-bucket-region");
             match judged(Answer::new(raw.status().as_u16(), answered.err().code()), region, request) {
                 StoreError::Skewed { answer, .. } => {
-                    StoreError::Skewed { answer, ahead: raw.headers().get("date").and_then(transport::ahead) }
+                    StoreError::Skewed { answer, ahead: raw.headers().get("date").and_then(wire::ahead) }
                 }
                 other => other,
             }
@@ -48,10 +51,7 @@ fn dispatch(error: Option<&(dyn std::error::Error + 'static)>) -> StoreError {
         return StoreError::silent("the connection failed");
     };
     if let Some(found) = wire_error(error) {
-        return match found {
-            WireError::NotAllowed(_) => StoreError::NotAllowed(found.to_string()),
-            found => StoreError::Unreachable { at: found.step(), why: found.to_string() },
-        };
+        return found.into();
     }
     match credential_error(error) {
         Some(found) => found,
@@ -90,17 +90,17 @@ fn judged(answer: Answer, region: Option<&str>, request: S3Request<'_>) -> Store
     let region =
         region.filter(|name| name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
     match (answer.status, answer.code()) {
-        (_, "NoSuchBucket") => StoreError::NoBucket { bucket, answer },
+        (_, "NoSuchBucket") => StoreError::NoBucket { words: &WORDS, bucket, answer },
         (301 | 307 | 308, _)
         | (_, "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
-            StoreError::WrongRegion { bucket, region: region.map(ToOwned::to_owned), answer }
+            StoreError::WrongRegion { bucket, cure: region_cure(region), answer }
         }
         (_, "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "RequestExpired") => {
             StoreError::Expired(answer.to_string())
         }
         (_, "RequestTimeTooSkewed") => StoreError::Skewed { answer, ahead: None },
         (_, "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidClientTokenId" | "InvalidToken") => {
-            StoreError::NotAccepted { answer }
+            StoreError::NotAccepted { cure: credential_cure(answer.code()), answer }
         }
         (507, _)
         | (
@@ -120,7 +120,9 @@ fn judged(answer: Answer, region: Option<&str>, request: S3Request<'_>) -> Store
         (_, "NoSuchUpload") if action == Action::Put => StoreError::Unavailable(answer),
         // A part, or the completion, met a race or a proxy; a retry may succeed.
         (408, _) => StoreError::Unavailable(answer),
-        (401 | 403, _) | (_, "AccessDenied") => StoreError::Denied { action, bucket, key: key.to_owned(), answer },
+        (401 | 403, _) | (_, "AccessDenied") => {
+            StoreError::Denied { permission: permission(action), bucket, key: key.to_owned(), answer }
+        }
         _ => StoreError::Rejected(answer),
     }
 }

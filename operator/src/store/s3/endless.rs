@@ -15,7 +15,7 @@ use super::*;
 use crate::{location::EndpointPolicy, store::InstallationId};
 
 /// A store that answers each request with `head` and up to `body` bytes, and the count of body bytes that it sent.
-async fn store(head: &'static str, body: usize) -> (S3, Arc<AtomicUsize>) {
+async fn store(head: &'static str, body: usize) -> (Arc<dyn Store>, Arc<AtomicUsize>) {
     crate::install_crypto_provider();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -42,7 +42,7 @@ async fn store(head: &'static str, body: usize) -> (S3, Arc<AtomicUsize>) {
         policy: EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() },
         ..tests::resolved(&json!({"region": "eu-west-1", "s3ForcePathStyle": "true", "s3Url": url}))
     };
-    (S3::open(&resolved, Options::default()).await.expect("a store"), sent)
+    (resolved.open(Options::default(), None).await.expect("a store"), sent)
 }
 
 /// As good as endless (bytes), yet a failing test still ends.

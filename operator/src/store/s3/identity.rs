@@ -19,11 +19,11 @@ use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIden
 use debugbundle_redact::Secret;
 use zeroize::Zeroizing;
 
-use super::{connect::EndpointAccess, transport::HttpTransport};
+use super::{Credential, sdk_http::SdkHttp};
 use crate::{
-    location::{Credential, EndpointPolicy},
+    location::EndpointPolicy,
     probe::ProbeStep,
-    store::StoreError,
+    store::{StoreError, connect::EndpointAccess, transport::HttpTransport},
 };
 
 /// A credential is renewed this long before it expires; the SDK itself drops it ten seconds before.
@@ -41,7 +41,7 @@ pub(super) fn provider(
 ) -> Result<SharedCredentialsProvider, StoreError> {
     // Trusts the system's authorities only: a location's TLS settings are about its store.
     let wire = |reach: EndpointAccess| {
-        HttpTransport::new(None, false, reach).map_err(|_| StoreError::Unreachable {
+        HttpTransport::new(None, false, reach).map(SdkHttp).map_err(|_| StoreError::Unreachable {
             at: ProbeStep::Credential,
             why: "TLS to the identity endpoint cannot be set up".to_owned(),
         })
@@ -120,12 +120,12 @@ struct WebIdentity {
 }
 
 impl WebIdentity {
-    fn new(role_arn: &str, session_name: Option<&str>, token_file: PathBuf, region: &str, wire: HttpTransport) -> Self {
+    fn new(role_arn: &str, session_name: Option<&str>, token_file: PathBuf, region: &str, wire: SdkHttp) -> Self {
         // Built by hand: loaded configuration would take an endpoint from the environment.
         Self::asking(Self::sts(region, wire).build(), role_arn, session_name, token_file)
     }
 
-    fn sts(region: &str, wire: HttpTransport) -> aws_sdk_sts::config::Builder {
+    fn sts(region: &str, wire: SdkHttp) -> aws_sdk_sts::config::Builder {
         aws_sdk_sts::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .http_client(wire)
@@ -232,6 +232,7 @@ mod tests {
     fn identity(endpoint: &str, token_file: PathBuf) -> WebIdentity {
         let policy = EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() };
         let wire = HttpTransport::new(None, false, EndpointAccess::stores(policy).expect("proxies")).expect("a client");
+        let wire = SdkHttp(wire);
         let config = WebIdentity::sts("eu-west-1", wire).endpoint_url(endpoint).build();
         WebIdentity::asking(config, "arn:aws:iam::1:role/x", None, token_file)
     }

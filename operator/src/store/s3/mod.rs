@@ -1,6 +1,6 @@
 //! S3 and compatible stores: makes requests as Velero's AWS plugin would.
-//! `transport` and `connect` make connections, `identity` credentials, `sign` URLs; `upload` sends, `probe` tests the
-//! way to a store, `classify` interprets errors.
+//! `config` reads the location, `credential`, `ini` and `resolve` find its credential, `identity` renews it; `sdk_http`
+//! carries requests, `upload` sends, `sign` makes URLs, `classify` interprets errors in S3's `words`.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,59 +12,53 @@ use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsP
 use aws_sdk_s3::{
     Client, Config,
     config::{
-        BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
-        retry::RetryConfig,
+        BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+        StalledStreamProtectionConfig, retry::RetryConfig,
     },
     operation::list_objects_v2::ListObjectsV2Output,
+    presigning::PresigningConfig,
     primitives::ByteStream,
     types::MultipartUpload,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use debugbundle_redact::Secret;
-use futures::{StreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use jiff::Timestamp;
 use md5::{Digest as _, Md5};
 
 use super::{
-    Action, Deletion, Folder, Key, ListPage, ListedBundle, ObjectBody, OpenUpload, Signed, Store, StoreError, Stored,
-    Upload, UploadHooks, VeleroFile,
+    Action, Deletion, Detour, Folder, Folders, Key, ListPage, ListedBundle, ObjectBody, OpenUpload, Options, Resolved,
+    Signed, Store, StoreError, StoreFuture, Stored, Upload, UploadHooks, VeleroFile, Way,
+    connect::EndpointAccess,
+    transport::{HttpTransport, Skew},
+    verify::{ReadsRanges, verify},
 };
-use crate::{
-    location::{Resolved, S3Config},
-    probe::ProbeStep,
-};
+use crate::probe::ProbeStep;
 use classify::{S3Request, classify};
-pub use connect::{Detour, Stream};
-pub(crate) use connect::{EndpointAccess, Tcp};
-use transport::{HttpTransport, Skew};
+pub use config::{Checksum, CustomerKey, Encryption, S3Config};
+pub use credential::{Credential, CredentialSource};
+pub use resolve::{CustomerKeyBytes, S3Access};
+use sdk_http::SdkHttp;
+pub(super) use words::WORDS;
 
 mod classify;
-mod connect;
+mod config;
+mod credential;
 #[cfg(test)]
 mod endless;
 mod identity;
-mod probe;
+mod ini;
+#[cfg(test)]
+mod ini_property;
+mod resolve;
+mod sdk_http;
+pub(super) mod secrets;
 mod sign;
-mod transport;
 mod upload;
+mod words;
 
 /// The region where none is set; stores other than AWS accept it too.
 const DEFAULT_REGION: &str = "us-east-1";
-
-/// What may be set besides the location.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// Up to this size a file is sent in a single request, bytes.
-    pub single_put: u64,
-    /// Size of the parts of larger ones, bytes; S3 wants at least 5 MiB.
-    pub part: u64,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { single_put: 64 << 20, part: 8 << 20 }
-    }
-}
 
 /// A location's bucket.
 #[derive(Clone)]
@@ -80,6 +74,7 @@ pub struct S3 {
     customer: Option<Customer>,
     skew: Skew,
     reach: EndpointAccess,
+    ca_pem: Option<String>,
     options: Options,
 }
 
@@ -118,36 +113,28 @@ impl S3 {
     ///
     /// # Errors
     /// The region cannot be found, or the certificates cannot be used.
-    pub async fn open(resolved: &Resolved, options: Options) -> Result<Self, StoreError> {
-        Self::open_by(resolved, options, None).await
-    }
-
-    /// The same, with a way to an endpoint that has no address here.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
-    pub async fn open_by(
+    pub(super) async fn open(
         resolved: &Resolved,
+        access: &S3Access,
         options: Options,
         detour: Option<Arc<dyn Detour>>,
     ) -> Result<Self, StoreError> {
         let reach = EndpointAccess::stores(resolved.policy)
             .map_err(|error| StoreError::Unreachable { at: ProbeStep::Connection, why: error.to_string() })?
             .with_detour(detour);
-        let wire = HttpTransport::new(resolved.ca_pem.as_deref(), resolved.s3.skip_tls_verify, reach.clone()).map_err(
-            |_| StoreError::Unreachable {
+        let wire = HttpTransport::new(resolved.ca_pem.as_deref(), access.config.skip_tls_verify, reach.clone())
+            .map_err(|_| StoreError::Unreachable {
                 at: ProbeStep::Tls,
                 why: "the location's certificates cannot be used".to_owned(),
-            },
-        )?;
+            })?;
         let skew = wire.skew();
-        let config = resolved.s3.clone();
+        let config = access.config.clone();
         let region = config.region.as_deref().unwrap_or(DEFAULT_REGION);
-        let credentials = identity::provider(&resolved.credential, region, &reach, resolved.policy)?;
+        let credentials = identity::provider(&access.credential, region, &reach, resolved.policy)?;
         let kept = SharedCredentialsProvider::new(identity::KeptCredentials::new(credentials.clone()));
         let mut sdk = Config::builder()
             .behavior_version(BehaviorVersion::latest())
-            .http_client(wire.shared())
+            .http_client(SdkHttp(wire))
             .credentials_provider(kept.clone())
             .region(Region::new(region.to_owned()))
             .force_path_style(config.path_style)
@@ -173,22 +160,27 @@ impl S3 {
             kept,
             bucket,
             prefix: resolved.location.prefix.clone(),
-            customer: resolved.sse_c_key.as_ref().map(|key| Customer {
+            customer: access.customer_key.as_ref().map(|key| Customer {
                 key: key.base64(),
                 md5: Secret::new(STANDARD.encode(Md5::digest(key.expose()))),
             }),
             config,
             skew,
             reach,
+            ca_pem: resolved.ca_pem.clone(),
             options,
         })
     }
 
-    /// The secret values of the credential that requests carry. Those of an identity change every hour or so, and no
-    /// Secret contains them. Empty while the identity does not answer: then no request is sent either.
-    pub async fn known_values(&self) -> Vec<(&'static str, Secret)> {
-        let given = self.kept.provide_credentials().await;
-        given.map_or_else(|_| Vec::new(), |credential| identity::known_values(&credential))
+    /// The URL of requests to this bucket, as the SDK itself makes it from region, endpoint, style and bucket.
+    async fn address(&self) -> Option<http::Uri> {
+        // The signed request is never sent: the keys are placeholders.
+        let nobody = Credentials::new("nobody", "nobody", None, None, "address");
+        let config = self.client.config().to_builder().credentials_provider(nobody).build();
+        let signing = PresigningConfig::expires_in(Duration::from_secs(1)).ok()?;
+        let signed =
+            Client::from_conf(config).get_object().bucket(&self.bucket).key("any").presigned(signing).await.ok()?;
+        signed.uri().parse().ok()
     }
 
     fn request<'a>(&'a self, action: Action, key: &'a str) -> S3Request<'a> {
@@ -219,23 +211,6 @@ impl S3 {
             },
         }
     }
-
-    /// A part of the object, of at most a few KiB.
-    async fn range(&self, key: &Key, from: u64, length: u64) -> Result<Vec<u8>, StoreError> {
-        let request = self.client.get_object().bucket(&self.bucket).key(key.as_str());
-        let request = with_customer_key!(request, self.customer).range(format!("bytes={from}-{}", from + length - 1));
-        let got = request.send().await.map_err(|error| classify(&error, self.request(Action::Get, key.as_str())))?;
-        let mut read = Vec::new();
-        let mut body = got.body;
-        while let Some(chunk) = body.next().await {
-            read.extend_from_slice(&chunk.map_err(|_| StoreError::silent("the response was interrupted"))?);
-            // A store that ignores ranges sends the whole object: it is not read to its end.
-            if read.len() as u64 > length {
-                return Err(StoreError::Corrupt("the store returned more than the requested range".to_owned()));
-            }
-        }
-        Ok(read)
-    }
 }
 
 /// A 404 is taken for an absent object, even without an error code (HEAD has none).
@@ -262,7 +237,7 @@ async fn find_region(client: &Client, bucket: &str) -> Result<String, StoreError
             match (named, classify(&error, request)) {
                 (Some(region), _) => Ok(region),
                 (None, StoreError::Rejected(answer)) if answer.status == 404 => {
-                    Err(StoreError::NoBucket { bucket: bucket.to_owned(), answer })
+                    Err(StoreError::NoBucket { words: &WORDS, bucket: bucket.to_owned(), answer })
                 }
                 (None, other) => Err(other),
             }
@@ -270,100 +245,189 @@ async fn find_region(client: &Client, bucket: &str) -> Result<String, StoreError
     }
 }
 
+impl ReadsRanges for S3 {
+    fn range<'a>(&'a self, key: &'a Key, from: u64, length: u64) -> StoreFuture<'a, Vec<u8>> {
+        async move {
+            let request = self.client.get_object().bucket(&self.bucket).key(key.as_str());
+            let request =
+                with_customer_key!(request, self.customer).range(format!("bytes={from}-{}", from + length - 1));
+            let got =
+                request.send().await.map_err(|error| classify(&error, self.request(Action::Get, key.as_str())))?;
+            let mut read = Vec::new();
+            let mut body = got.body;
+            while let Some(chunk) = body.next().await {
+                read.extend_from_slice(&chunk.map_err(|_| StoreError::silent("the response was interrupted"))?);
+                // A store that ignores ranges sends the whole object: it is not read to its end.
+                if read.len() as u64 > length {
+                    return Err(StoreError::Corrupt("the store returned more than the requested range".to_owned()));
+                }
+            }
+            Ok(read)
+        }
+        .boxed()
+    }
+}
+
 impl Store for S3 {
-    async fn head(&self, key: &Key) -> Result<Option<Stored>, StoreError> {
-        let request = self.client.head_object().bucket(&self.bucket).key(key.as_str());
-        match with_customer_key!(request, self.customer).send().await {
-            Ok(found) => Ok(Some(stored(
-                found.content_length().unwrap_or_default(),
-                found.e_tag().map(ToOwned::to_owned),
-                found.metadata,
-            ))),
-            Err(error) => match classify(&error, self.request(Action::Get, key.as_str())) {
-                missing if is_absent(&missing) => Ok(None),
-                other => Err(other),
-            },
+    fn head<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Option<Stored>> {
+        async move {
+            let request = self.client.head_object().bucket(&self.bucket).key(key.as_str());
+            match with_customer_key!(request, self.customer).send().await {
+                Ok(found) => Ok(Some(stored(
+                    found.content_length().unwrap_or_default(),
+                    found.e_tag().map(ToOwned::to_owned),
+                    found.metadata,
+                ))),
+                Err(error) => match classify(&error, self.request(Action::Get, key.as_str())) {
+                    missing if is_absent(&missing) => Ok(None),
+                    other => Err(other),
+                },
+            }
         }
+        .boxed()
     }
 
-    async fn upload(&self, key: &Key, upload: &Upload<'_>, hooks: &dyn UploadHooks) -> Result<Stored, StoreError> {
-        if upload.bytes <= self.options.single_put {
-            self.put_single(key, upload).await?;
-            hooks.sent(upload.bytes);
-        } else {
-            self.put_parts(key, upload, hooks).await?;
-        }
-        Ok(Stored {
-            bytes: upload.bytes,
-            sha256: Some(upload.sha256.to_owned()),
-            etag: None,
-            meta: upload.meta.clone(),
-        })
-    }
-
-    async fn verify(&self, key: &Key, upload: &Upload<'_>) -> Result<Stored, StoreError> {
-        upload::verify(self, key, upload).await
-    }
-
-    async fn abort(&self, key: &Key, upload_id: &str) -> Result<(), StoreError> {
-        let request = self.client.abort_multipart_upload().bucket(&self.bucket).key(key.as_str()).upload_id(upload_id);
-        match request.send().await {
-            Ok(_) => Ok(()),
-            Err(error) => match classify(&error, self.request(Action::Abort, key.as_str())) {
-                gone if is_absent(&gone) => Ok(()),
-                other => Err(other),
-            },
-        }
-    }
-
-    async fn abort_unfinished(&self, key: &Key) -> Result<(), StoreError> {
-        let listed = self.uploads(key.as_str()).await?;
-        let ours = listed.iter().filter(|upload| upload.key() == Some(key.as_str()));
-        for id in ours.filter_map(|upload| upload.upload_id()) {
-            self.abort(key, id).await?;
-        }
-        Ok(())
-    }
-
-    async fn open_uploads(&self, folder: &Folder) -> Result<Vec<OpenUpload>, StoreError> {
-        let listed = self.uploads(folder.as_str()).await?;
-        let ours = listed.iter().filter_map(|upload| {
-            Some(OpenUpload {
-                key: folder.bundle(upload.key()?)?,
-                id: upload.upload_id()?.to_owned(),
-                begun: Timestamp::from_second(upload.initiated()?.secs()).ok()?,
+    fn upload<'a>(
+        &'a self,
+        key: &'a Key,
+        upload: &'a Upload<'a>,
+        hooks: &'a dyn UploadHooks,
+    ) -> StoreFuture<'a, Stored> {
+        async move {
+            if upload.bytes <= self.options.single_put {
+                self.put_single(key, upload).await?;
+                hooks.sent(upload.bytes);
+            } else {
+                self.put_parts(key, upload, hooks).await?;
+            }
+            Ok(Stored {
+                bytes: upload.bytes,
+                sha256: Some(upload.sha256.to_owned()),
+                etag: None,
+                meta: upload.meta.clone(),
             })
-        });
-        Ok(ours.collect())
-    }
-
-    async fn delete(&self, key: &Key) -> Result<Deletion, StoreError> {
-        match self.client.delete_object().bucket(&self.bucket).key(key.as_str()).send().await {
-            Ok(done) if done.delete_marker() == Some(true) => Ok(Deletion::Hidden),
-            Ok(_) => Ok(Deletion::Gone),
-            Err(error) => match classify(&error, self.request(Action::Delete, key.as_str())) {
-                gone if is_absent(&gone) => Ok(Deletion::Gone),
-                other => Err(other),
-            },
         }
+        .boxed()
     }
 
-    async fn list(&self, folder: &Folder, from: Option<String>) -> Result<ListPage, StoreError> {
-        let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(folder.as_str());
-        let answer = request.set_continuation_token(from).send().await;
-        page(folder, &answer.map_err(|error| classify(&error, self.request(Action::List, folder.as_str())))?)
+    fn verify<'a>(&'a self, key: &'a Key, upload: &'a Upload<'a>) -> StoreFuture<'a, Stored> {
+        async move { verify(self, key, upload).await }.boxed()
     }
 
-    async fn sign(&self, key: &Key, ttl: Duration, now: Timestamp) -> Result<Signed, StoreError> {
-        self.signed(key, ttl, now).await
+    fn abort<'a>(&'a self, key: &'a Key, upload_id: &'a str) -> StoreFuture<'a, ()> {
+        async move {
+            let request =
+                self.client.abort_multipart_upload().bucket(&self.bucket).key(key.as_str()).upload_id(upload_id);
+            match request.send().await {
+                Ok(_) => Ok(()),
+                Err(error) => match classify(&error, self.request(Action::Abort, key.as_str())) {
+                    gone if is_absent(&gone) => Ok(()),
+                    other => Err(other),
+                },
+            }
+        }
+        .boxed()
     }
 
-    async fn read(&self, file: &VeleroFile) -> Result<Option<ObjectBody>, StoreError> {
-        self.get_key(&file.key(&self.prefix)).await
+    fn abort_unfinished<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, ()> {
+        async move {
+            let listed = self.uploads(key.as_str()).await?;
+            let ours = listed.iter().filter(|upload| upload.key() == Some(key.as_str()));
+            for id in ours.filter_map(|upload| upload.upload_id()) {
+                self.abort(key, id).await?;
+            }
+            Ok(())
+        }
+        .boxed()
     }
 
-    async fn get(&self, key: &Key) -> Result<Option<ObjectBody>, StoreError> {
-        self.get_key(key.as_str()).await
+    fn open_uploads<'a>(&'a self, folder: &'a Folder) -> StoreFuture<'a, Vec<OpenUpload>> {
+        async move {
+            let listed = self.uploads(folder.as_str()).await?;
+            let ours = listed.iter().filter_map(|upload| {
+                Some(OpenUpload {
+                    key: folder.bundle(upload.key()?)?,
+                    id: upload.upload_id()?.to_owned(),
+                    begun: Timestamp::from_second(upload.initiated()?.secs()).ok()?,
+                })
+            });
+            Ok(ours.collect())
+        }
+        .boxed()
+    }
+
+    fn delete<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Deletion> {
+        async move {
+            match self.client.delete_object().bucket(&self.bucket).key(key.as_str()).send().await {
+                Ok(done) if done.delete_marker() == Some(true) => Ok(Deletion::Hidden),
+                Ok(_) => Ok(Deletion::Gone),
+                Err(error) => match classify(&error, self.request(Action::Delete, key.as_str())) {
+                    gone if is_absent(&gone) => Ok(Deletion::Gone),
+                    other => Err(other),
+                },
+            }
+        }
+        .boxed()
+    }
+
+    fn list<'a>(&'a self, folder: &'a Folder, from: Option<String>) -> StoreFuture<'a, ListPage> {
+        async move {
+            let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(folder.as_str());
+            let answer = request.set_continuation_token(from).send().await;
+            page(folder, &answer.map_err(|error| classify(&error, self.request(Action::List, folder.as_str())))?)
+        }
+        .boxed()
+    }
+
+    fn sign<'a>(&'a self, key: &'a Key, ttl: Duration, now: Timestamp) -> StoreFuture<'a, Signed> {
+        async move { self.signed(key, ttl, now).await }.boxed()
+    }
+
+    fn read<'a>(&'a self, file: &'a VeleroFile) -> StoreFuture<'a, Option<ObjectBody>> {
+        async move { self.get_key(&file.key(&self.prefix)).await }.boxed()
+    }
+
+    fn get<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Option<ObjectBody>> {
+        async move { self.get_key(key.as_str()).await }.boxed()
+    }
+
+    fn known_values(&self) -> BoxFuture<'_, Vec<(&'static str, Secret)>> {
+        async move {
+            let given = self.kept.provide_credentials().await;
+            given.map_or_else(|_| Vec::new(), |credential| identity::known_values(&credential))
+        }
+        .boxed()
+    }
+
+    fn way(&self) -> BoxFuture<'_, Option<Way>> {
+        async move {
+            Some(Way {
+                uri: self.address().await?,
+                reach: self.reach.clone(),
+                ca_pem: self.ca_pem.clone(),
+                skip_tls_verify: self.config.skip_tls_verify,
+            })
+        }
+        .boxed()
+    }
+
+    fn folders(&self) -> StoreFuture<'_, Folders> {
+        async move {
+            let root = if self.prefix.is_empty() { String::new() } else { format!("{}/", self.prefix) };
+            let listing = self.client.list_objects_v2().bucket(&self.bucket).prefix(&root).delimiter("/");
+            let listed = listing.max_keys(1000).send().await;
+            let listed = listed.map_err(|error| classify(&error, self.request(Action::List, &root)))?;
+            let names = listed.common_prefixes().iter().filter_map(|common| common.prefix()?.strip_prefix(&root));
+            Ok(Folders {
+                names: names.map(|name| name.trim_end_matches('/').to_owned()).collect(),
+                more: listed.is_truncated().unwrap_or(false),
+            })
+        }
+        .boxed()
+    }
+
+    fn clock_ahead(&self) -> Option<i64> {
+        self.skew.exact()
     }
 }
 
@@ -401,7 +465,10 @@ fn stored(bytes: i64, etag: Option<String>, meta: Option<HashMap<String, String>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::location::{Credential, EndpointPolicy, Location};
+    use crate::{
+        location::{EndpointPolicy, Location},
+        store::Provider,
+    };
     use serde_json::{Value, json};
 
     #[test]
@@ -433,17 +500,15 @@ mod tests {
             "spec": {"provider": "aws", "objectStorage": {"bucket": "bkt"}, "config": config},
         }))
         .expect("a location");
-        Resolved {
-            s3: S3Config::parse(&location).expect("a config"),
-            location,
+        let access = S3Access {
+            config: S3Config::parse(&location).expect("a config"),
             credential: Credential::Keys {
                 access_key_id: "AK".to_owned(),
                 secret_access_key: Secret::new("hunter2"),
                 session_token: None,
             },
-            ca_pem: None,
-            sse_c_key: None,
-            policy: EndpointPolicy::default(),
-        }
+            customer_key: None,
+        };
+        Resolved { location, provider: Provider::S3(access), ca_pem: None, policy: EndpointPolicy::default() }
     }
 }

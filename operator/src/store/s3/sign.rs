@@ -7,14 +7,12 @@ use aws_sdk_s3::{Client, error::SdkError, presigning::PresigningConfig};
 use jiff::Timestamp;
 
 use super::{
-    super::{Key, Limit, Signed, SignedUrl, StoreError},
+    super::{
+        Key, Signed, SignedUrl, StoreError,
+        signed::{disposition, life},
+    },
     Customer, S3, classify, with_customer_key,
 };
-
-/// The most that stores sign for.
-const SEVEN_DAYS: Duration = Duration::from_hours(7 * 24);
-/// A URL expires this long before the credential that signed it.
-const BEFORE_THE_END: Duration = Duration::from_mins(1);
 
 impl S3 {
     /// A URL for reading the object; nobody can revoke it.
@@ -60,28 +58,8 @@ impl S3 {
     }
 }
 
-/// How long a URL lives, in whole seconds, and what limits that.
-fn life(asked: Duration, credential_end: Option<Timestamp>, now: Timestamp) -> Result<(Duration, Limit), StoreError> {
-    let (mut life, mut limit) = if asked > SEVEN_DAYS { (SEVEN_DAYS, Limit::SevenDays) } else { (asked, Limit::Asked) };
-    if let Some(end) = credential_end {
-        let left = Duration::try_from(end.duration_since(now)).unwrap_or_default().saturating_sub(BEFORE_THE_END);
-        if left < life {
-            (life, limit) = (left, Limit::Credential);
-        }
-    }
-    let life = Duration::from_secs(life.as_secs());
-    if life.is_zero() {
-        return Err(StoreError::Expired("it expires within a minute, too soon to sign a URL".to_owned()));
-    }
-    Ok((life, limit))
-}
-
 fn cannot_sign<E>(_: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>) -> StoreError {
     StoreError::CannotSign("the request could not be signed".to_owned())
-}
-
-pub(super) fn disposition(key: &Key) -> String {
-    format!("attachment; filename=\"{}\"", key.file_name())
 }
 
 #[cfg(test)]
@@ -89,35 +67,22 @@ mod tests {
     use serde_json::json;
 
     use super::{super::tests::resolved, *};
-    use crate::{
-        location::{CustomerKey, CustomerKeyBytes, Encryption, Resolved},
-        store::{InstallationId, Store as _, s3::Options},
+    use crate::store::{
+        InstallationId, Options, Provider,
+        s3::{CustomerKey, CustomerKeyBytes, Encryption},
     };
 
     fn now() -> Timestamp {
         "2026-11-21T03:00:00Z".parse().expect("a time")
     }
 
-    #[test]
-    fn sec_u3_a_url_never_outlives_its_credential() {
-        let end = |seconds: i64| now().checked_add(jiff::SignedDuration::from_secs(seconds)).ok();
-        let life = |asked, end| life(Duration::from_secs(asked), end, now());
-        assert_eq!(life(3600, None).expect("signed"), (Duration::from_hours(1), Limit::Asked));
-        assert_eq!(life(3600, end(7200)).expect("signed"), (Duration::from_hours(1), Limit::Asked));
-        assert_eq!(life(3600, end(1800)).expect("signed"), (Duration::from_mins(29), Limit::Credential));
-        assert_eq!(life(10_000_000, None).expect("signed"), (SEVEN_DAYS, Limit::SevenDays));
-        assert!(matches!(life(3600, end(60)), Err(StoreError::Expired(_))));
-        assert!(matches!(life(3600, end(-5)), Err(StoreError::Expired(_))));
-    }
-
     #[tokio::test]
     async fn sec_u10_with_a_customer_key_the_url_names_the_headers_it_needs_and_not_the_key() {
-        let resolved = Resolved {
-            sse_c_key: CustomerKeyBytes::new(b"0123456789abcdef0123456789abcdef").ok(),
-            ..resolved(&json!({"region": "eu-west-1", "customerKeyEncryptionSecret": "ssec/key"}))
-        };
-        assert!(matches!(resolved.s3.encryption, Encryption::CustomerKey(CustomerKey::Secret { .. })));
-        let store = S3::open(&resolved, Options::default()).await.expect("a store");
+        let mut resolved = resolved(&json!({"region": "eu-west-1", "customerKeyEncryptionSecret": "ssec/key"}));
+        let Provider::S3(access) = &mut resolved.provider else { panic!("a store of S3") };
+        access.customer_key = CustomerKeyBytes::new(b"0123456789abcdef0123456789abcdef").ok();
+        assert!(matches!(access.config.encryption, Encryption::CustomerKey(CustomerKey::Secret { .. })));
+        let store = resolved.open(Options::default(), None).await.expect("a store");
         let key = Key::of("", &InstallationId::of_nobody(), None, "dbg", "u-1").expect("a key");
         let signed = store.sign(&key, Duration::from_mins(1), now()).await.expect("signed");
         let mut headers = signed.headers.clone();

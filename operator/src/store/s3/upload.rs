@@ -19,10 +19,11 @@ use debugbundle_format::hex;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
-use super::{Customer, S3, classify::classify, sign::disposition, with_customer_key};
-use crate::{
-    location::{Checksum, Encryption},
-    store::{Action, Key, Store as _, StoreError, Stored, Upload, UploadHooks},
+use super::{Checksum, Customer, Encryption, S3, classify::classify, with_customer_key};
+use crate::store::{
+    Action, Key, Store as _, StoreError, Upload, UploadHooks,
+    signed::disposition,
+    verify::{holds, local},
 };
 
 /// The content type of a bundle.
@@ -33,8 +34,6 @@ const IN_FLIGHT: usize = 2;
 const MOST_PARTS: u64 = 9_000;
 /// Bytes of the file that are in memory at once, for each part.
 const PIECE: usize = 64 << 10;
-/// Bytes that are compared at each end of the object.
-const PROBE: u64 = 4096;
 
 /// Sets encryption, tags and metadata, which are the same for a single request and for the first of many.
 macro_rules! described {
@@ -118,7 +117,7 @@ impl S3 {
             id: Some(id.to_owned()),
         };
         let error = match self.send_parts(key, upload, hooks, id).await {
-            Err(error) if !self.holds(key, upload).await => error,
+            Err(error) if !holds(self, key, upload).await => error,
             // The object is there; after an error, only the reply was lost.
             _ => {
                 open.id = None;
@@ -132,11 +131,6 @@ impl S3 {
         }
         open.id = None;
         Err(error)
-    }
-
-    async fn holds(&self, key: &Key, upload: &Upload<'_>) -> bool {
-        let found = self.head(key).await.ok().flatten();
-        found.is_some_and(|found| found.sha256.as_deref() == Some(upload.sha256) && found.bytes == upload.bytes)
     }
 
     async fn send_parts(
@@ -308,40 +302,4 @@ async fn summed(
         }
         sum.update(&buffer[..read]);
     }
-}
-
-async fn read_range(upload: &Upload<'_>, from: u64, length: u64) -> Result<Vec<u8>, StoreError> {
-    let wanted = usize::try_from(length).map_err(|_| local(upload, std::io::ErrorKind::FileTooLarge.into()))?;
-    let mut data = vec![0; wanted];
-    let mut file = tokio::fs::File::open(upload.file).await.map_err(|error| local(upload, error))?;
-    file.seek(SeekFrom::Start(from)).await.map_err(|error| local(upload, error))?;
-    file.read_exact(&mut data).await.map_err(|error| local(upload, error))?;
-    Ok(data)
-}
-
-fn local(upload: &Upload<'_>, source: std::io::Error) -> StoreError {
-    StoreError::Local { path: upload.file.to_owned(), source }
-}
-
-/// Compares the object in the store with the file.
-pub(super) async fn verify(store: &S3, key: &Key, upload: &Upload<'_>) -> Result<Stored, StoreError> {
-    let corrupt = |why: String| Err(StoreError::Corrupt(why));
-    let Some(found) = store.head(key).await? else {
-        return corrupt("there is no object at its key".to_owned());
-    };
-    if found.bytes != upload.bytes {
-        return corrupt(format!("it has {} bytes, {} were sent", found.bytes, upload.bytes));
-    }
-    if found.sha256.as_deref() != Some(upload.sha256) {
-        return corrupt("its recorded SHA-256 differs".to_owned());
-    }
-    if upload.bytes > 0 {
-        let length = PROBE.min(upload.bytes);
-        for (from, what) in [(0, "first"), (upload.bytes - length, "last")] {
-            if store.range(key, from, length).await? != read_range(upload, from, length).await? {
-                return corrupt(format!("its {what} {length} bytes differ"));
-            }
-        }
-    }
-    Ok(found)
 }

@@ -1,0 +1,337 @@
+//! Azure Blob Storage: block blobs in a container of a storage account, with an account key, as Velero's Azure plugin
+//! uses them. `config` reads the location, `credential` and `env_file` find its key; `client` sends requests that `sign`
+//! signs, `upload` sends bundles, `answers` reads XML, `words` are those of Azure's users.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use debugbundle_redact::Secret;
+use futures::{FutureExt as _, TryStreamExt as _, future::BoxFuture};
+use http::{HeaderMap, HeaderName, Method, header};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    Action, Deletion, Detour, Folder, Folders, Key, ListPage, ListedBundle, ObjectBody, OpenUpload, Options, Resolved,
+    Signed, SignedUrl, Store, StoreError, StoreFuture, Stored, Upload, UploadHooks, VeleroFile, Way,
+    connect::EndpointAccess,
+    signed::{disposition, life},
+    transport::HttpTransport,
+    verify::{ReadsRanges, verify},
+};
+use crate::probe::ProbeStep;
+use answers::BlobPage;
+use client::{BlobClient, BlobRequest, is_absent, pieces, text};
+pub use config::AzureConfig;
+pub use credential::AzureAccess;
+pub(super) use credential::{named, values};
+use sign::{AccountKey, BlobSas};
+pub(super) use words::WORDS;
+
+mod answers;
+mod client;
+mod config;
+mod credential;
+mod env_file;
+mod sign;
+mod upload;
+mod words;
+
+/// Blobs in a page of a list: so many fit into an answer that is read whole, however long their names are.
+const PAGE: &str = "400";
+/// The most unfinished uploads in a list.
+const MOST_UPLOADS: usize = 1000;
+/// A URL is valid from this long before it was signed: the clocks of Azure's servers differ.
+const STARTS_BEFORE: SignedDuration = SignedDuration::from_mins(15);
+
+/// A location's container.
+pub struct AzureBlob {
+    client: BlobClient,
+    known: Secret,
+    prefix: String,
+    config: AzureConfig,
+    reach: EndpointAccess,
+    ca_pem: Option<String>,
+    options: Options,
+}
+
+impl std::fmt::Debug for AzureBlob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { client: BlobClient { container, .. }, prefix, .. } = self;
+        f.debug_struct("AzureBlob").field("container", container).field("prefix", prefix).finish_non_exhaustive()
+    }
+}
+
+impl AzureBlob {
+    /// A client of the location's container. It sends no request.
+    ///
+    /// # Errors
+    /// The certificates or the key cannot be used.
+    pub(super) fn open(
+        resolved: &Resolved,
+        access: &AzureAccess,
+        options: Options,
+        detour: Option<Arc<dyn Detour>>,
+    ) -> Result<Self, StoreError> {
+        let reach = EndpointAccess::stores(resolved.policy)
+            .map_err(|error| StoreError::Unreachable { at: ProbeStep::Connection, why: error.to_string() })?
+            .with_detour(detour);
+        let transport = HttpTransport::new(resolved.ca_pem.as_deref(), false, reach.clone()).map_err(|_| {
+            StoreError::Unreachable { at: ProbeStep::Tls, why: "the location's certificates cannot be used".to_owned() }
+        })?;
+        let key = AccountKey::new(&access.config.account, &access.key)
+            .ok_or_else(|| StoreError::NoCredential("the account key is not base64".to_owned()))?;
+        let (endpoint, container) = (access.endpoint.clone(), resolved.location.bucket.clone());
+        Ok(Self {
+            client: BlobClient { transport, key, endpoint, container },
+            known: access.key.clone(),
+            prefix: resolved.location.prefix.clone(),
+            config: access.config.clone(),
+            reach,
+            ca_pem: resolved.ca_pem.clone(),
+            options,
+        })
+    }
+
+    async fn get_key(&self, key: &str) -> Result<Option<ObjectBody>, StoreError> {
+        match self.client.send(&BlobRequest::new(Action::Get, Method::GET, key)).await {
+            Ok(got) => Ok(Some(ObjectBody { bytes: length(got.headers()), stream: pieces(got) })),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A page of the list of blobs whose names begin with this text.
+    async fn page(
+        &self,
+        prefix: &str,
+        from: Option<String>,
+        also: Option<(&'static str, &str)>,
+    ) -> Result<BlobPage, StoreError> {
+        let mut request = BlobRequest::new(Action::List, Method::GET, "")
+            .query("restype", "container")
+            .query("comp", "list")
+            .query("prefix", prefix)
+            .query("maxresults", PAGE);
+        request.query.extend(from.map(|marker| ("marker", marker)));
+        request.query.extend(also.map(|(name, value)| (name, value.to_owned())));
+        answers::page(&text(self.client.send(&request).await?).await?)
+    }
+
+    /// Blobs, of those whose names begin with this text, that have no content: blocks may wait there.
+    async fn empty_blobs(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let (mut found, mut from) = (Vec::new(), None);
+        loop {
+            let page = self.page(prefix, from, Some(("include", "uncommittedblobs"))).await?;
+            found.extend(page.blobs.into_iter().filter(|blob| blob.bytes == 0).map(|blob| blob.name));
+            from = page.next;
+            if from.is_none() || found.len() >= MOST_UPLOADS {
+                found.truncate(MOST_UPLOADS);
+                return Ok(found);
+            }
+        }
+    }
+}
+
+/// What the headers of an answer say about a blob.
+fn stored(headers: &HeaderMap) -> Stored {
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(ToOwned::to_owned);
+    let meta: BTreeMap<String, String> = headers
+        .keys()
+        .filter_map(|name| Some((name.as_str().strip_prefix("x-ms-meta-")?.to_owned(), text(name)?)))
+        .collect();
+    let bytes = length(headers).unwrap_or_default();
+    Stored { bytes, sha256: meta.get("sha256").cloned(), etag: text(&header::ETAG), meta }
+}
+
+fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+impl ReadsRanges for AzureBlob {
+    fn range<'a>(&'a self, key: &'a Key, from: u64, length: u64) -> StoreFuture<'a, Vec<u8>> {
+        async move {
+            let request = BlobRequest::new(Action::Get, Method::GET, key.as_str())
+                .header(header::RANGE, &format!("bytes={from}-{}", from + length - 1));
+            let (mut body, mut read) = (pieces(self.client.send(&request).await?), Vec::new());
+            while let Some(piece) = body.try_next().await? {
+                read.extend_from_slice(&piece);
+                // A store that ignores ranges sends the whole object: it is not read to its end.
+                if read.len() as u64 > length {
+                    return Err(StoreError::Corrupt("the store returned more than the requested range".to_owned()));
+                }
+            }
+            Ok(read)
+        }
+        .boxed()
+    }
+}
+
+impl Store for AzureBlob {
+    fn head<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Option<Stored>> {
+        async move {
+            match self.client.send(&BlobRequest::new(Action::Get, Method::HEAD, key.as_str())).await {
+                Ok(found) => Ok(Some(stored(found.headers()))),
+                Err(error) if is_absent(&error) => Ok(None),
+                Err(error) => Err(error),
+            }
+        }
+        .boxed()
+    }
+
+    fn upload<'a>(
+        &'a self,
+        key: &'a Key,
+        upload: &'a Upload<'a>,
+        hooks: &'a dyn UploadHooks,
+    ) -> StoreFuture<'a, Stored> {
+        async move {
+            if upload.bytes <= self.options.single_put {
+                self.put_single(key, upload).await?;
+                hooks.sent(upload.bytes);
+            } else {
+                self.put_blocks(key, upload, hooks).await?;
+            }
+            let sha256 = Some(upload.sha256.to_owned());
+            Ok(Stored { bytes: upload.bytes, sha256, etag: None, meta: upload.meta.clone() })
+        }
+        .boxed()
+    }
+
+    fn verify<'a>(&'a self, key: &'a Key, upload: &'a Upload<'a>) -> StoreFuture<'a, Stored> {
+        async move { verify(self, key, upload).await }.boxed()
+    }
+
+    fn abort<'a>(&'a self, key: &'a Key, upload_id: &'a str) -> StoreFuture<'a, ()> {
+        async move {
+            match self.waiting(key.as_str()).await? {
+                Some((id, _)) if id == upload_id => upload::discard(&self.client, key.as_str()).await,
+                _ => Ok(()),
+            }
+        }
+        .boxed()
+    }
+
+    fn abort_unfinished<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, ()> {
+        async move {
+            match self.waiting(key.as_str()).await? {
+                Some(_) => upload::discard(&self.client, key.as_str()).await,
+                None => Ok(()),
+            }
+        }
+        .boxed()
+    }
+
+    fn open_uploads<'a>(&'a self, folder: &'a Folder) -> StoreFuture<'a, Vec<OpenUpload>> {
+        async move {
+            let mut open = Vec::new();
+            for name in self.empty_blobs(folder.as_str()).await? {
+                let Some(key) = folder.bundle(&name) else { continue };
+                if let Some((id, begun)) = self.waiting(&name).await? {
+                    open.push(OpenUpload { key, id, begun });
+                }
+            }
+            Ok(open)
+        }
+        .boxed()
+    }
+
+    fn delete<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Deletion> {
+        async move {
+            let request = BlobRequest::new(Action::Delete, Method::DELETE, key.as_str())
+                .header(HeaderName::from_static("x-ms-delete-snapshots"), "include");
+            match self.client.send(&request).await {
+                // The account keeps deleted blobs for some days.
+                Ok(done) if done.headers().get("x-ms-delete-type-permanent").is_some_and(|kept| kept == "false") => {
+                    Ok(Deletion::Hidden)
+                }
+                Ok(_) => Ok(Deletion::Gone),
+                Err(error) if is_absent(&error) => Ok(Deletion::Gone),
+                Err(error) => Err(error),
+            }
+        }
+        .boxed()
+    }
+
+    fn list<'a>(&'a self, folder: &'a Folder, from: Option<String>) -> StoreFuture<'a, ListPage> {
+        async move {
+            let page = self.page(folder.as_str(), from, None).await?;
+            let mut bundles = ListPage { next: page.next, ..ListPage::default() };
+            for blob in page.blobs {
+                match folder.bundle(&blob.name).zip(blob.modified) {
+                    Some((key, modified)) => bundles.bundles.push(ListedBundle { key, bytes: blob.bytes, modified }),
+                    None => bundles.foreign += 1,
+                }
+            }
+            Ok(bundles)
+        }
+        .boxed()
+    }
+
+    fn sign<'a>(&'a self, key: &'a Key, ttl: Duration, now: Timestamp) -> StoreFuture<'a, Signed> {
+        async move {
+            let out_of_range = |_| StoreError::CannotSign("the URL's expiration is out of range".to_owned());
+            let (life, limit) = life(ttl, None, now)?;
+            let life = SignedDuration::try_from(life).unwrap_or(SignedDuration::ZERO);
+            // The store judges a URL's age by its own clock, and a signed URL cannot be corrected.
+            let start = self.client.store_time(now)?;
+            let endpoint = &self.client.endpoint;
+            let query = self.client.key.sas(&BlobSas {
+                container: &self.client.container,
+                blob: key.as_str(),
+                starts: start.checked_sub(STARTS_BEFORE).map_err(out_of_range)?,
+                ends: start.checked_add(life).map_err(out_of_range)?,
+                plain_http: endpoint.is_plain_http(),
+                disposition: &disposition(key),
+            });
+            Ok(Signed {
+                url: SignedUrl::new(&format!("{}?{query}", self.client.url(key.as_str()))),
+                expires: now.checked_add(life).map_err(out_of_range)?,
+                limit,
+                headers: Vec::new(),
+                cluster_internal: endpoint.is_cluster_internal(),
+                plain_http: endpoint.is_plain_http(),
+            })
+        }
+        .boxed()
+    }
+
+    fn read<'a>(&'a self, file: &'a VeleroFile) -> StoreFuture<'a, Option<ObjectBody>> {
+        async move { self.get_key(&file.key(&self.prefix)).await }.boxed()
+    }
+
+    fn get<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Option<ObjectBody>> {
+        async move { self.get_key(key.as_str()).await }.boxed()
+    }
+
+    fn known_values(&self) -> BoxFuture<'_, Vec<(&'static str, Secret)>> {
+        async move { vec![("known-secret-key", self.known.clone())] }.boxed()
+    }
+
+    fn way(&self) -> BoxFuture<'_, Option<Way>> {
+        async move {
+            Some(Way {
+                uri: self.client.url("").parse().ok()?,
+                reach: self.reach.clone(),
+                ca_pem: self.ca_pem.clone(),
+                skip_tls_verify: false,
+            })
+        }
+        .boxed()
+    }
+
+    fn folders(&self) -> StoreFuture<'_, Folders> {
+        async move {
+            let root = if self.prefix.is_empty() { String::new() } else { format!("{}/", self.prefix) };
+            let page = self.page(&root, None, Some(("delimiter", "/"))).await?;
+            let names = page.folders.iter().filter_map(|name| name.strip_prefix(&root));
+            Ok(Folders {
+                names: names.map(|name| name.trim_end_matches('/').to_owned()).collect(),
+                more: page.next.is_some(),
+            })
+        }
+        .boxed()
+    }
+
+    fn clock_ahead(&self) -> Option<i64> {
+        self.client.transport.skew().exact()
+    }
+}
