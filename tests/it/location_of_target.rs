@@ -68,14 +68,16 @@ async fn every_unavailable_location_is_a_finding_of_an_installation_and_of_a_tar
             if target.is_object() {
                 spec["target"] = target;
             }
-            let (status, _) = context.bundle(name, spec).await;
-            let found = status.findings.iter().filter(|finding| finding.id == "location-unavailable");
-            found.map(|finding| finding.title.clone()).collect::<Vec<_>>()
+            let (_, bundle) = context.bundle(name, spec).await;
+            let found = bundle.findings().into_iter().filter(|finding| finding["id"] == "location-unavailable");
+            found.map(|finding| (finding["title"].clone(), finding["alike"].clone())).collect::<Vec<_>>()
         };
-        let told = |name: &str| format!("BackupStorageLocation {name} is Unavailable: no way to the {name}");
-        assert_eq!(found("installation", Value::Null).await, [told("attic"), told("cellar")]);
-        assert_eq!(found("attic", json!({"kind": "Backup", "name": "in-attic"})).await, [told("attic")]);
-        assert_eq!(found("default", json!({"kind": "Backup", "name": "in-default"})).await, Vec::<String>::new());
+        let attic = "BackupStorageLocation attic is Unavailable: no way to the attic";
+        let both = (json!(format!("{attic} (and 1 more like it)")), json!(["cellar cellar"]));
+        assert_eq!(found("installation", Value::Null).await, [both]);
+        let one = found("attic", json!({"kind": "Backup", "name": "in-attic"})).await;
+        assert_eq!(one, [(json!(attic), Value::Null)]);
+        assert_eq!(found("default", json!({"kind": "Backup", "name": "in-default"})).await, []);
     })
     .await;
 }
