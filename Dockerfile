@@ -19,8 +19,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,id=ta
 
 # `oc` runs it as bash, with a second container that sleeps, and copies the result out of that with rsync, else tar.
 FROM ${MUST_GATHER_BASE} AS must-gather
-# `oc` ends a gathering that fills the volume with pkill.
-RUN { command -v rsync && command -v pkill; } || { apt-get update && apt-get install -y --no-install-recommends ca-certificates procps rsync && rm -rf /var/lib/apt/lists/*; }
+# `oc` ends a gathering that fills the volume with setsid, ps and pkill.
+RUN { command -v rsync && command -v pkill && command -v ps; } || { apt-get update && apt-get install -y --no-install-recommends ca-certificates procps rsync && rm -rf /var/lib/apt/lists/*; }
 COPY --from=build /programs/ /
 COPY deploy/must-gather/gather /usr/bin/gather
 ARG REVISION=unknown

@@ -44,6 +44,7 @@ impl std::fmt::Debug for Metrics {
 struct Inner {
     registry: Registry,
     bundles: Counters<3>,
+    automatic: Counters<2>,
     stages: Histograms,
     sizes: Histogram,
     missing: Counters<1>,
@@ -68,7 +69,7 @@ pub struct Gauges {
     pub spool_reserved: Gauge,
     /// Bytes of the spool that may be reserved.
     pub spool_limit: Gauge,
-    /// 1 if this instance leads, else 0.
+    /// 1 if this instance leads and can list DebugBundles, else 0.
     pub leader: Gauge,
 }
 
@@ -84,6 +85,13 @@ impl Default for Inner {
             "DebugBundles that ended: Completed, PartiallyCollected or the reason of the failure; what caused them to be \
              made; id of the finding that is the cause",
             bundles.clone(),
+        );
+        let automatic = Counters::<2>::default();
+        all.register(
+            "automatic_bundles",
+            "DebugBundles that the operator made by itself, counted when the cause is known, whether or not the store \
+             answers: what caused them to be made; id of the finding that is the cause",
+            automatic.clone(),
         );
         let stages: Histograms = Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.05, 3.0, 10)));
         all.register_with_unit("stage", "Time that a bundle spent in a stage", Unit::Seconds, stages.clone());
@@ -121,11 +129,12 @@ impl Default for Inner {
         let (reserved, limit) = (gauges.spool_reserved.clone(), gauges.spool_limit.clone());
         all.register_with_unit("spool_reserved", "Room of the spool that is reserved", Unit::Bytes, reserved);
         all.register_with_unit("spool_limit", "Room of the spool", Unit::Bytes, limit);
-        all.register("leader", "1 if this instance leads, else 0", gauges.leader.clone());
+        all.register("leader", "1 if this instance leads and can list DebugBundles, else 0", gauges.leader.clone());
         let look = Mutex::default();
         Self {
             registry: all,
             bundles,
+            automatic,
             stages,
             sizes,
             missing,
@@ -143,12 +152,15 @@ impl Default for Inner {
 impl Metrics {
     /// A DebugBundle has ended; `cause` is the id of the finding that is its cause.
     pub fn ended(&self, result: Reason, trigger: Trigger, cause: Option<&str>) {
-        // It may come from a status, which a user with the right can write.
-        let known = |id: &str| FindingKind::ALL.iter().map(|kind| kind.id()).find(|known| *known == id);
-        let cause = cause.map_or("none", |id| known(id).unwrap_or("other")).to_owned();
         let labels =
-            [("result", result.as_str().to_owned()), ("trigger", trigger.as_str().to_owned()), ("cause", cause)];
+            [("result", result.as_str().to_owned()), ("trigger", trigger.as_str().to_owned()), ("cause", known(cause))];
         self.0.bundles.get_or_create(&labels).inc();
+    }
+
+    /// The cause of a DebugBundle that the operator made by itself is known, or it is known that none was found.
+    pub fn explained(&self, trigger: Trigger, cause: Option<&str>) {
+        let labels = [("trigger", trigger.as_str().to_owned()), ("cause", known(cause))];
+        self.0.automatic.get_or_create(&labels).inc();
     }
 
     /// A bundle of this size was stored.
@@ -209,6 +221,12 @@ impl Metrics {
     }
 }
 
+/// The label of a finding's id. The id may come from a status, which a user with the right can write.
+fn known(id: Option<&str>) -> String {
+    let known = |id: &str| FindingKind::ALL.iter().map(|kind| kind.id()).find(|known| *known == id);
+    id.map_or("none", |id| known(id).unwrap_or("other")).to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -246,6 +264,7 @@ mod tests {
     fn all_served() -> String {
         let metrics = Metrics::default();
         metrics.ended(Reason::Completed, Trigger::Request, None);
+        metrics.explained(Trigger::Failed, None);
         metrics.stored(1);
         metrics.stage(Stage::Seal, Duration::ZERO);
         let gone = crate::collect::no_room("a log", "a/log", &SpoolError::Full { used: 1, limit: 1 });

@@ -84,7 +84,7 @@ async fn after_three_bundles_of_different_results_metrics_count_them_and_name_no
 }
 
 #[tokio::test]
-async fn issue_33_tries_to_reach_the_store_of_a_target_are_counted_while_its_bundle_waits() {
+async fn issue_33_while_a_bundle_waits_for_its_store_the_tries_count_and_an_automatic_one_too() {
     with_namespace("metrics-away", |context| async move {
         context.create_velero(restore("r1").partially_failed()).await;
         let away = json!({"spec": {"config": {"s3Url": "http://127.0.0.1:1"}}});
@@ -95,7 +95,8 @@ async fn issue_33_tries_to_reach_the_store_of_a_target_are_counted_while_its_bun
         until(LIMIT, "a try is counted", || async {
             let text = scraped(address).await;
             let counted = "debugbundle_upload_retries_total{step=\"connection\",reason=\"StoreUnreachable\"}";
-            if text.contains(counted) { Ok(()) } else { Err(text) }
+            let automatic = "debugbundle_automatic_bundles_total{trigger=\"PartiallyFailed\",cause=\"";
+            if text.contains(counted) && text.contains(automatic) { Ok(()) } else { Err(text) }
         })
         .await;
         let bundle = context.api::<DebugBundle>().get("waits").await.expect("it is there");

@@ -146,6 +146,7 @@ async fn waits(
         });
     match mine.update(ctx.now(), fold).await {
         Ok(()) if is_news => {
+            super::work::count_once(&seen, super::work::cause_id(seen.status.as_ref()), ctx);
             ctx.notifier.warning(&seen, reason, note).await;
             // The store may be away for long, and may be the reason of the failure.
             let cause = seen.status.as_ref().and_then(|status| status.cause.as_deref());

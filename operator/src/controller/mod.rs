@@ -13,7 +13,14 @@ mod startup;
 mod url;
 mod work;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use debugbundle_crd::{DebugBundle, FINALIZER, Phase, Reason};
 use futures::{
@@ -110,6 +117,8 @@ struct Context {
     settings: Settings,
     shutdown: CancellationToken,
     metrics: Metrics,
+    /// Set as soon as DebugBundles can be listed: until then a leader makes no bundle.
+    able: AtomicBool,
 }
 
 impl Context {
@@ -153,6 +162,7 @@ pub async fn run(
         settings,
         shutdown,
         metrics,
+        able: AtomicBool::new(false),
     });
     watch_gauges(&context);
     let cleaning = tokio::spawn(deleted::work_off(deleted, Arc::clone(&context)));
@@ -211,7 +221,7 @@ fn watch_gauges(context: &Arc<Context>) {
         gauges.under_way.set(i64::try_from(under_way).unwrap_or(i64::MAX));
         gauges.spool_reserved.set(number(reserved));
         gauges.spool_limit.set(number(room));
-        gauges.leader.set(i64::from(ctx.leadership.leads()));
+        gauges.leader.set(i64::from(ctx.leadership.leads() && ctx.able.load(Ordering::Relaxed)));
     });
 }
 

@@ -1,7 +1,11 @@
 //! Watches DebugBundles while this instance leads, and afterwards until each DebugBundle that it claimed has ended. At
 //! other times the controller stands by and sends no requests to the API server.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, stream};
 use kube::{
@@ -71,11 +75,13 @@ pub(super) fn watch(
 /// token if the session only finishes claimed DebugBundles; `None` when the operator stops.
 async fn next(ctx: &Context) -> Option<Option<CancellationToken>> {
     loop {
+        ctx.able.store(false, Ordering::Relaxed);
         let finishing = !ctx.leadership.leads() && holds_any(ctx);
         let term = if finishing { None } else { Some(ctx.leadership.term().await?) };
         // The new list brings back each waiting DebugBundle that still belongs to this instance.
         ctx.queue.clear();
         if startup::until_ready(ctx, term.as_ref().unwrap_or(&ctx.shutdown)).await {
+            ctx.able.store(true, Ordering::Relaxed);
             if finishing {
                 tracing::info!("Finishing what this instance has claimed");
             }

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use debugbundle_archive::Spool;
-use debugbundle_crd::{DebugBundle, Reason, TARGET_UID_LABEL, UrlPolicy};
+use debugbundle_crd::{DebugBundle, DebugBundleStatus, Reason, TARGET_UID_LABEL, UrlPolicy};
 use kube::ResourceExt as _;
 use tokio_util::sync::CancellationToken;
 
@@ -152,9 +152,11 @@ pub(super) async fn end_without(mine: &Claim, reason: Reason, message: &str, ctx
         fold.no_url(reason, &message).failed(reason, &message, expiration).leaving(left_over.clone())
     })
     .await?;
-    let status = seen.status.as_ref();
-    let cause = status.filter(|status| status.cause.is_some()).map_or(&[][..], |status| &status.findings);
-    ctx.metrics.ended(reason, seen.trigger(), cause.first().map(|finding| finding.id.as_str()));
+    let cause = cause_id(seen.status.as_ref());
+    if reason != Reason::TargetNotFound {
+        count_once(&seen, cause, ctx);
+    }
+    ctx.metrics.ended(reason, seen.trigger(), cause);
     tracing::warn!(name = seen.name_any(), reason = reason.as_str(), why = message, "Ended without a bundle");
     ctx.notifier.warning(&seen, reason, &message).await;
     remove(ctx, seen.metadata.uid.as_deref().unwrap_or_default());
@@ -190,7 +192,9 @@ async fn work(
 
     let outcome = packed.outcome();
     let findings = packed.findings.clone();
+    let collected = mine.seen().await;
     mine.update(ctx.now(), |fold| fold.found(packed.cause.as_deref(), findings.clone()).uploading(&outcome)).await?;
+    count_once(&collected, packed.cause_id(), ctx);
     record(&mine.seen().await, ctx).await;
     // Only now: while status says Collecting, the bundle counts against the concurrent collections.
     place.sealed(packed.sealed().bytes);
@@ -301,8 +305,7 @@ async fn publish(
     mine.update(now, finish).await?;
     crash::point("published");
     let reason = if outcome.missing == 0 { Reason::Completed } else { Reason::PartiallyCollected };
-    let finding = packed.findings.first().filter(|_| packed.cause.is_some());
-    ctx.metrics.ended(reason, bundle.trigger(), finding.map(|finding| finding.id.as_str()));
+    ctx.metrics.ended(reason, bundle.trigger(), packed.cause_id());
     ctx.metrics.stored(packed.sealed().bytes);
     let cause = packed.cause.as_ref().map_or(String::new(), |cause| format!("; cause: {cause}"));
     let note = format!("{stored}{cause}");
@@ -324,6 +327,21 @@ pub(super) async fn explain(bundle: &DebugBundle, cause: Option<&str>, outcome: 
     let note = format!("{cause}; DebugBundle {}: {outcome}", bundle.name_any());
     let reference = notify::target_reference(target, &ctx.settings.namespace, uid);
     ctx.notifier.warning_about(&reference, Reason::Explained, &note).await;
+}
+
+/// Counts a DebugBundle that the operator created by itself when its cause is first known: when it begins to wait for its
+/// store, is sealed, or has ended. `before`: as it was until then; from then on its upload has a beginning.
+pub(super) fn count_once(before: &DebugBundle, cause: Option<&str>, ctx: &Context) {
+    let upload = before.status.as_ref().and_then(|status| status.upload.as_ref());
+    if before.trigger().is_automatic() && upload.is_none_or(|upload| upload.started.is_none()) {
+        ctx.metrics.explained(before.trigger(), cause);
+    }
+}
+
+/// The id of the finding that is the cause.
+pub(super) fn cause_id(status: Option<&DebugBundleStatus>) -> Option<&str> {
+    let status = status?;
+    status.cause.as_ref().and(status.findings.first()).map(|finding| finding.id.as_str())
 }
 
 /// Removes the spool folder of the DebugBundle with this UID, and frees its room.

@@ -34,6 +34,11 @@ pub struct Packed {
 }
 
 impl Packed {
+    /// The id of the finding that is the cause.
+    pub fn cause_id(&self) -> Option<&str> {
+        self.cause.as_ref().and(self.findings.first()).map(|finding| finding.id.as_str())
+    }
+
     /// The bundle that an earlier process packed in this folder, if it is complete.
     pub fn reopen(dir: &Path) -> Option<Self> {
         let sealed = Sealed::reopen(dir)?;
