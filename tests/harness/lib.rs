@@ -33,6 +33,7 @@ pub mod api_proxy;
 pub mod azurite;
 pub mod bulk_objects;
 pub mod bundle;
+pub mod chromium;
 pub mod context;
 mod crds;
 mod creation;

@@ -42,6 +42,7 @@ mod namespace_limit;
 mod node_slots;
 mod nodes;
 mod oracle;
+mod pages;
 mod parity;
 mod pod_capture;
 mod probes;

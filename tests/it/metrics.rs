@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr};
 
 use debugbundle_crd::{DebugBundle, Phase};
 use harness::{Operator, bundle::spec_about, until, velero_objects::restore, with_namespace};
+use jiff::Timestamp;
+use kube::api::ListParams;
 use serde_json::json;
 
 use crate::support::{
@@ -86,12 +88,12 @@ async fn after_three_bundles_of_different_results_metrics_count_them_and_name_no
 #[tokio::test]
 async fn issue_33_while_a_bundle_waits_for_its_store_the_tries_count_and_an_automatic_one_too() {
     with_namespace("metrics-away", |context| async move {
-        context.create_velero(restore("r1").partially_failed()).await;
         let away = json!({"spec": {"config": {"s3Url": "http://127.0.0.1:1"}}});
         context.patch_velero("BackupStorageLocation", "default", away).await;
         let address = free_address();
-        let _operator = Operator::of(&context).args(["--http-address", &address.to_string()]).ready().await;
-        context.debug_bundle("waits", spec_about("Restore", "r1")).await;
+        let _operator = Operator::of(&context).automatic().args(["--http-address", &address.to_string()]).ready().await;
+        context.create_velero(restore("r1").in_progress().started(Timestamp::now())).await;
+        context.end_velero("Restore", "r1", "PartiallyFailed").await;
         until(LIMIT, "a try is counted", || async {
             let text = scraped(address).await;
             let counted = "debugbundle_upload_retries_total{step=\"connection\",reason=\"StoreUnreachable\"}";
@@ -99,8 +101,10 @@ async fn issue_33_while_a_bundle_waits_for_its_store_the_tries_count_and_an_auto
             if text.contains(counted) && text.contains(automatic) { Ok(()) } else { Err(text) }
         })
         .await;
-        let bundle = context.api::<DebugBundle>().get("waits").await.expect("it is there");
-        assert_eq!(bundle.status.and_then(|status| status.phase), Some(Phase::Collecting), "it waits unsealed");
+        let bundles = context.api::<DebugBundle>().list(&ListParams::default()).await.expect("a list").items;
+        let [bundle] = &bundles[..] else { panic!("one, made by itself: {bundles:?}") };
+        let phase = bundle.status.as_ref().and_then(|status| status.phase);
+        assert_eq!(phase, Some(Phase::Collecting), "it waits unsealed");
     })
     .await;
 }

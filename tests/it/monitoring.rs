@@ -214,6 +214,7 @@ async fn a_prometheus_that_scrapes_the_operator_answers_each_query_and_fires_wit
             let command =
                 command.replace(NAMESPACE, &context.namespace).replace("{{ $labels.trigger }}", "PartiallyFailed");
             let command = command.replace("{{ $labels.result }}", "LocationNotFound");
+            let command = command.replace("{{ $labels.reason }}", "QuotaExceeded");
             // As a shell reads it.
             let words = command.strip_prefix("kubectl ").expect("kubectl").replace('\'', "");
             let done = context.stand.kubectl(words.split(' ')).await;

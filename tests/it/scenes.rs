@@ -13,6 +13,7 @@ use harness::{Context, Operator, until, with_namespace};
 use serde_json::{Value, json};
 
 use crate::support::bundles::{LIMIT, events, status, until_ended};
+use crate::support::pages;
 use crate::support::user::User;
 
 /// Scenes that run side by side.
@@ -86,7 +87,8 @@ async fn played(scene: &Scene) -> Played {
             let verdict = loaded.judge(cause, &findings);
             let said = loaded.plain(cause.unwrap_or(NOTHING));
             let bundle = context.download(&ended).await;
-            keep_page(&scene.name, &bundle.file("report.html"));
+            let page = pages::folder().join(&scene.name).with_extension("html");
+            std::fs::write(page, bundle.file("report.html")).expect("a page");
             let (remedy, is_well) = (remedy(&bundle), scene.about.line.is_none());
             let (advised, remedy) = (loaded.advised(&remedy), loaded.plain(&remedy));
             *outcome.lock().expect("nobody panicked") = Some(Played { is_well, verdict, line: said, remedy, advised });
@@ -94,13 +96,6 @@ async fn played(scene: &Scene) -> Played {
     })
     .await;
     outcome.into_inner().expect("nobody panicked").expect("it was played")
-}
-
-/// Leaves the page where a person can open it: `target/tmp/reports/`.
-fn keep_page(scene: &str, page: &str) {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("reports");
-    std::fs::create_dir_all(&folder).expect("a folder");
-    std::fs::write(folder.join(format!("{scene}.html")), page).expect("a page");
 }
 
 /// The table of `tests/scenes/score.md`.
@@ -150,5 +145,6 @@ async fn no_scene_is_worse_than_its_score() {
     let troubled: Vec<&Played> = played.values().filter(|one| !one.is_well).collect();
     let specific = troubled.iter().filter(|one| one.advised.is_specific).count();
     assert!(specific * 10 >= troubled.len() * 8, "remedies are specific in {specific} of {}", troubled.len());
+    pages::look_at(played.keys().map(String::as_str)).await;
     assert_eq!(recorded, now, "if no scene is worse, mend the table: DEBUGBUNDLE_MEND=1 cargo scenes");
 }

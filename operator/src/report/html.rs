@@ -247,7 +247,7 @@ fn lane(lane: &Lane) -> Markup {
                 @if !lane.part.is_empty() { " " small { (safe(&lane.part, 300)) } }
             }
             svg class="bar" viewBox={ "0 0 " (WIDTH) " 20" } preserveAspectRatio="none" role="img" {
-                title { (looks.join(", ")) }
+                title { @if looks.is_empty() { "an error or a Warning" } @else { (looks.join(", ")) } }
                 @for span in &lane.spans {
                     rect class=(span.look.word()) x=(span.from) y="3" width=(span.to - span.from) height="14" {}
                 }

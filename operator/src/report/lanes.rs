@@ -194,9 +194,10 @@ fn lane(
         }
     }
     stretches.sort_by_key(|(from, to, _)| (*from, *to));
-    let look = stretches.last().map_or(Look::Waits, |(_, _, look)| *look);
     let mut spans: Vec<Span> = stretches.iter().filter_map(|(from, to, look)| scale.span(*from, *to, *look)).collect();
     spans.drain(..spans.len().saturating_sub(SPANS));
+    // As the picture shows it: what came later is no part of it.
+    let look = spans.last().map_or(Look::Waits, |span| span.look);
     let mut marks: Vec<(i64, usize)> = moments
         .iter()
         .filter(|(_, moment)| moment.step == MomentStep::Trouble)

@@ -8,6 +8,7 @@ pub mod download_proxy;
 pub mod flavours;
 pub mod http;
 pub mod memory_store;
+pub mod pages;
 pub mod prometheus;
 pub mod shop;
 pub mod snapshots;
