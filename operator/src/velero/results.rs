@@ -68,8 +68,8 @@ pub struct Distinct {
     pub texts: Vec<String>,
     /// Number of texts that did not fit; duplicates count each time.
     pub left_out: u64,
-    /// For each text how often it was said; the first of those that differ in names and numbers alone counts those that
-    /// did not fit, too.
+    /// How often each text was said. Texts that did not fit count for the first text that differs from them in names and
+    /// numbers alone.
     times: Vec<u64>,
     /// Places in `texts`. Cleared after reading.
     seen: BTreeMap<String, usize>,
