@@ -115,16 +115,23 @@ impl Container {
         assert_eq!(status, StatusCode::CREATED, "{}", String::from_utf8_lossy(&body));
     }
 
+    /// The names of all blobs with content.
+    pub async fn blobs(&self) -> Vec<String> {
+        self.list("").await
+    }
+
     /// The number of blobs that only have blocks that no list names.
     pub async fn uncommitted(&self) -> usize {
-        let count = async |include| {
-            let query = format!("restype=container&comp=list{include}&");
-            let (status, body) = self.request(Method::GET, "", &query, &[], Vec::new()).await;
-            let list = String::from_utf8(body).expect("text");
-            assert!(status == StatusCode::OK && list.contains("<NextMarker/>"), "{list}");
-            list.matches("<Blob>").count()
-        };
-        count("&include=uncommittedblobs").await - count("").await
+        self.list("&include=uncommittedblobs").await.len() - self.list("").await.len()
+    }
+
+    async fn list(&self, include: &str) -> Vec<String> {
+        let query = format!("restype=container&comp=list{include}&");
+        let (status, body) = self.request(Method::GET, "", &query, &[], Vec::new()).await;
+        let list = String::from_utf8(body).expect("text");
+        assert!(status == StatusCode::OK && list.contains("<NextMarker/>"), "{list}");
+        let names = list.split("<Name>").skip(1).filter_map(|rest| rest.split_once("</Name>"));
+        names.map(|(name, _)| name.to_owned()).collect()
     }
 
     async fn request(

@@ -16,7 +16,7 @@ use std::{
 use debugbundle_operator::{
     location::{Endpoint, EndpointPolicy, Location},
     store::{
-        Provider, Resolved, Store,
+        Provider, Resolved, Store, StoreError, UploadHooks,
         azure::{AzureAccess, AzureConfig},
         s3::Credential,
     },
@@ -35,7 +35,7 @@ use serde_json::json;
 use crate::support::{
     contract::{CASES, ContractCase, ContractPlace, ErrorClass, table},
     memory_store::{Defect, MemoryStore},
-    store::{IN_PARTS, TestBucket, access, open},
+    store::{IN_PARTS, MIB, TestBucket, UploadRecorder, access, key, open, sealed},
 };
 
 /// A bucket of an S3 server.
@@ -210,6 +210,39 @@ impl ContractPlace for AzurePlace {
 
     fn unfinished(&self) -> BoxFuture<'_, usize> {
         self.container.uncommitted().boxed()
+    }
+}
+
+/// Writes this at the key when an upload begins.
+struct WritesAtBegin<'a>(&'a AzurePlace, &'static [u8]);
+
+impl UploadHooks for WritesAtBegin<'_> {
+    fn begun<'a>(&'a self, _id: &'a str) -> BoxFuture<'a, Result<(), String>> {
+        async move {
+            self.0.write(key().as_str(), self.1.to_vec(), BTreeMap::new()).await;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn sent(&self, _bytes: u64) {}
+}
+
+#[tokio::test]
+async fn issue_35_a_blob_that_another_process_wrote_meanwhile_stays_and_the_next_try_replaces_what_it_saw() {
+    let place = AzurePlace::in_container_of(&Azurite::start().await).await;
+    let (store, sealed) = (place.store(), sealed(6 * MIB));
+    for before in [None, Some(b"before".to_vec())] {
+        if let Some(before) = before {
+            place.write(key().as_str(), before, BTreeMap::new()).await;
+        }
+        let foreign = b"another process";
+        let error = store.upload(&key(), &sealed.upload(), &WritesAtBegin(&place, foreign)).await.expect_err("refused");
+        assert!(matches!(error, StoreError::Unavailable(_)) && error.is_transient(), "{error}");
+        assert_eq!(place.content(key().as_str()).await.as_deref(), Some(foreign.as_slice()));
+        store.upload(&key(), &sealed.upload(), &UploadRecorder::default()).await.expect("uploaded");
+        store.verify(&key(), &sealed.upload()).await.expect("verified");
+        assert_eq!(place.unfinished().await, 0);
     }
 }
 

@@ -63,7 +63,7 @@ pub(crate) async fn run(
             return Ok(Exit::Done);
         }
         let progress = format!("{}\n", headline(&explained));
-        let cause = explained.chain.findings.first().map(|first| first.title.clone()).unwrap_or_default();
+        let cause = explained.causes().first().map(|first| first.title.clone()).unwrap_or_default();
         // The whole explanation again only if the cause is another one.
         if shown.1 != cause {
             out.write_all(text.as_bytes()).map_err(CliError::stdout)?;
@@ -118,7 +118,7 @@ fn story(explained: &Explained, earlier: Option<&EarlierDiagnosis>, namespace: &
     let mut say = |line: &str| {
         let _ = writeln!(text, "{}", shown(line));
     };
-    let causes = &explained.chain.findings;
+    let causes = explained.causes();
     let now = causes.first().map(|first| first.title.as_str());
     if let Some(earlier) = earlier {
         let sure = earlier.confidence.map(|sure| format!(" ({})", sure.as_str())).unwrap_or_default();
@@ -165,16 +165,18 @@ fn story(explained: &Explained, earlier: Option<&EarlierDiagnosis>, namespace: &
             say(&format!("  {command}{word}"));
         }
     }
-    if let [_, further @ ..] = causes.as_slice()
-        && !further.is_empty()
+    for (heading, findings) in [("Also:", causes.get(1..).unwrap_or_default()), ("Worth knowing:", explained.further())]
     {
-        say("");
-        say("Also:");
-        for cause in further.iter().take(FURTHER) {
-            say(&format!("  {}", cause.title));
+        if findings.is_empty() {
+            continue;
         }
-        if further.len() > FURTHER {
-            say(&format!("  and {} more", further.len() - FURTHER));
+        say("");
+        say(heading);
+        for finding in findings.iter().take(FURTHER) {
+            say(&format!("  {}", finding.title));
+        }
+        if findings.len() > FURTHER {
+            say(&format!("  and {} more", findings.len() - FURTHER));
         }
     }
     say("");
@@ -197,7 +199,7 @@ fn story(explained: &Explained, earlier: Option<&EarlierDiagnosis>, namespace: &
 /// The explanation for programs.
 fn machine(explained: &Explained, earlier: Option<EarlierDiagnosis>) -> DiagnosisDocument<'_> {
     let chain = &explained.chain;
-    let first = chain.findings.first();
+    let first = explained.causes().first();
     let is_target = chain.parts.is_none();
     DiagnosisDocument {
         schema_version: 1,

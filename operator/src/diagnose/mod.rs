@@ -31,6 +31,7 @@ pub use finding_kind::{FindingKind, links};
 pub use log_lines::error_lines;
 pub use operations::operations;
 pub use progress::TargetProgress;
+pub use skipped::skipped_volumes;
 pub use timeline::{MomentKind, MomentStep, TimelineEvent, timeline};
 
 use crate::velero::Distinct;
@@ -102,7 +103,7 @@ pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
         }
     }
     failed::failed(&evidence.failed, &mut findings);
-    let skipped = skipped::skipped(evidence, &mut findings);
+    let skipped = skipped_volumes(evidence, &mut findings);
     findings.sort_by_key(|f| f.severity);
     findings.truncate(LIMIT);
     let cause = findings.iter().find(|f| f.severity == Severity::Error).map(|f| f.title.clone());

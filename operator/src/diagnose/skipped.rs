@@ -8,8 +8,9 @@ use serde_json::Value;
 use super::{Evidence, Finding, FindingKind, finding::Proof, reference};
 use crate::velero::SkippedVolume;
 
-/// Adds them, those of the same reason as one finding. Returns how many there are.
-pub(super) fn skipped(evidence: &Evidence, findings: &mut Vec<Finding>) -> usize {
+/// Adds a finding for the volumes that a Backup skipped for the same reason, those that nobody wanted skipped first. Returns
+/// how many volumes there are.
+pub fn skipped_volumes(evidence: &Evidence, findings: &mut Vec<Finding>) -> usize {
     let Some(target) = &evidence.target else { return 0 };
     let is_restore = target["kind"] == "Restore";
     let backup = if is_restore { &target["spec"]["backupName"] } else { &target["metadata"]["name"] };

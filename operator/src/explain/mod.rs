@@ -14,6 +14,7 @@ mod reader;
 use std::collections::BTreeSet;
 
 use answers::Answers;
+use debugbundle_crd::Severity;
 use debugbundle_diagnosis::{Confidence, Id, Kind, Wanted, has_ended, walk};
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
@@ -21,7 +22,7 @@ use serde_json::{Value, json};
 
 pub use reader::Reader;
 
-use crate::diagnose::{CauseChain, Evidence, TargetProgress};
+use crate::diagnose::{CauseChain, Evidence, Finding, TargetProgress, skipped_volumes};
 
 /// Most rounds of walking and reading.
 const ROUNDS: usize = 12;
@@ -31,7 +32,7 @@ const AT_ONCE: usize = 8;
 /// Why a target, or the installation, is as it is.
 #[derive(Debug)]
 pub struct Explained {
-    /// What the walk found: a finding for each cause.
+    /// What the walk found: a finding for each cause; then what else is worth knowing.
     pub chain: CauseChain,
     /// The target; of the installation an object of its own kind, without content.
     pub target: Value,
@@ -48,6 +49,18 @@ impl Explained {
     pub fn phase(&self) -> Option<&str> {
         let phase = self.target["status"]["phase"].as_str().filter(|phase| !phase.is_empty());
         phase.or_else(|| self.chain.parts.is_none().then_some("New"))
+    }
+
+    /// The findings that say why, the surest first.
+    pub fn causes(&self) -> &[Finding] {
+        let findings = &self.chain.findings;
+        let causes = findings.iter().position(|finding| finding.severity != Severity::Error);
+        &findings[..causes.unwrap_or(findings.len())]
+    }
+
+    /// The findings that are worth knowing and no cause.
+    pub fn further(&self) -> &[Finding] {
+        &self.chain.findings[self.causes().len()..]
     }
 
     /// Whether Velero has ended its work on it.
@@ -111,13 +124,23 @@ pub async fn explain(reader: &Reader, target: &Id) -> Result<Option<Explained>, 
             root.confidence = root.confidence.min(Confidence::Likely);
         }
     }
+    // It is never a cause, so that the confidence is the same without it.
+    let skipped = match reader.skipped(&object, &answers).await {
+        Ok(skipped) => skipped,
+        Err(why) => {
+            unread.push(why);
+            Vec::new()
+        }
+    };
     let evidence = Evidence {
         velero: reader.velero().to_owned(),
+        skipped,
         target: (!is_installation).then(|| object.clone()),
         read_at: answers.read_at(),
         ..Evidence::default()
     };
     let mut chain = CauseChain::of(&explanation, &answers.graph(), &evidence);
+    skipped_volumes(&evidence, &mut chain.findings);
     // There is no bundle that they could refer to.
     chain.findings.iter_mut().for_each(|finding| finding.evidence.clear());
     chain.steps.iter_mut().for_each(|step| step.evidence.clear());

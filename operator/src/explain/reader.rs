@@ -29,7 +29,7 @@ use crate::{
     collect::FromStore,
     error::api_sentence,
     run::Engine,
-    velero::{Results, StoreFiles as _, files::JSON_FILE},
+    velero::{Results, SkippedVolume, StoreFiles as _, files::JSON_FILE},
 };
 
 /// How long a request may take.
@@ -193,6 +193,23 @@ impl Reader {
         self.of_file(StoreFile::Log, target, answers, hooks, masked).await.map_or_else(|reply| reply, Reply::Hooks)
     }
 
+    /// The volumes whose data a target's Backup left out. Asked of a target that has ended: for one that is under way, the
+    /// store is not opened.
+    ///
+    /// # Errors
+    /// The volume info cannot be read: the sentence says why.
+    pub(super) async fn skipped(&self, target: &Value, answers: &Answers) -> Result<Vec<SkippedVolume>, String> {
+        let backup = backup_of(target);
+        if !has_files(target) || backup.is_empty() {
+            return Ok(Vec::new());
+        }
+        let read = |pieces| SkippedVolume::read(MultiGzDecoder::new(pieces).take(JSON_FILE));
+        let masked =
+            |redactor: &Redactor, volume: SkippedVolume| SkippedVolume { why: redactor.text(&volume.why), ..volume };
+        let file = (TargetKind::Backup, backup, StoreFile::VolumeInfo);
+        self.file(file, target, answers, read, masked).await
+    }
+
     /// Reads one of the target's files in the object store. Velero writes them when the target has ended, and none of one
     /// that it refused.
     async fn of_file<T: Send + 'static>(
@@ -204,14 +221,29 @@ impl Reader {
         masked: impl Fn(&Redactor, T) -> T,
     ) -> Result<Vec<T>, Reply> {
         let Some(target) = target.filter(|target| has_files(target)) else { return Ok(Vec::new()) };
-        let id = Id::of(target);
-        let of = if id.kind == Kind::Restore { TargetKind::Restore } else { TargetKind::Backup };
-        let failed = |why: &str| Err(Reply::Failed(format!("the {} of {id} could not be read: {why}", named(file))));
+        let of = if target["kind"] == "Restore" { TargetKind::Restore } else { TargetKind::Backup };
+        let name = target["metadata"]["name"].as_str().unwrap_or_default();
+        self.file((of, name, file), target, answers, read, masked).await.map_err(Reply::Failed)
+    }
+
+    /// Reads a file in the store with the target's files, and masks what it takes from it.
+    async fn file<T: Send + 'static>(
+        &self,
+        (of, name, file): (TargetKind, &str, StoreFile),
+        target: &Value,
+        answers: &Answers,
+        read: impl FnOnce(Pieces) -> Vec<T> + Send + 'static,
+        masked: impl Fn(&Redactor, T) -> T,
+    ) -> Result<Vec<T>, String> {
+        let failed = |why: &str| {
+            let (kind, velero) = (of.as_str(), &self.velero);
+            Err(format!("the {} of {kind} {velero}/{name} could not be read: {why}", named(file)))
+        };
         let store = match self.store.get_or_init(|| self.open(target, answers)).await {
             Ok(store) => store,
             Err(why) => return failed(why),
         };
-        let body = match timeout(PATIENCE, store.files.open(of, &id.name, file)).await {
+        let body = match timeout(PATIENCE, store.files.open(of, name, file)).await {
             Ok(Ok(Some(body))) => body,
             Ok(Ok(None)) => return Ok(Vec::new()),
             Ok(Err(error)) => return failed(&error.to_string()),
@@ -231,8 +263,7 @@ impl Reader {
     /// Opens the store with the target's files: a Restore's are in the location of its Backup.
     async fn open(&self, target: &Value, answers: &Answers) -> Result<TargetStore, String> {
         let backup = if target["kind"] == "Restore" {
-            let name = target["spec"]["backupName"].as_str().unwrap_or_default();
-            let id = Id::new(Kind::Backup, &self.velero, name);
+            let id = Id::new(Kind::Backup, &self.velero, backup_of(target));
             match answers.object(&id).cloned() {
                 Some(backup) => backup,
                 None => match self.object(&id).await {
@@ -292,8 +323,18 @@ fn has_files(target: &Value) -> bool {
     has_ended(target) && target["status"]["phase"] != "FailedValidation"
 }
 
+/// The name of a Restore's Backup, or of the Backup itself.
+fn backup_of(target: &Value) -> &str {
+    let name = if target["kind"] == "Restore" { &target["spec"]["backupName"] } else { &target["metadata"]["name"] };
+    name.as_str().unwrap_or_default()
+}
+
 fn named(file: StoreFile) -> &'static str {
-    if file == StoreFile::Log { "log" } else { "results" }
+    match file {
+        StoreFile::Log => "log",
+        StoreFile::VolumeInfo => "volume info",
+        _ => "results",
+    }
 }
 
 fn refused(what: &str, error: &kube::Error) -> Reply {

@@ -62,6 +62,25 @@ async fn issue_34_the_cause_is_on_the_screen_without_a_bundle_and_without_the_op
 }
 
 #[tokio::test]
+async fn issue_34_volumes_that_the_backup_skipped_are_worth_knowing_and_no_cause() {
+    with_namespace("cli-explain-skipped", |context| async move {
+        let loaded = scene("well-restore-of-skipped-volumes").load(&context).await;
+        let user = User::of(&context);
+        let ran = user.line("explain --restore r1").await;
+        let text = loaded.plain(&ran.out);
+        assert!(ran.code == 0 && text.contains("No failure was found: "), "{ran:?}");
+        let known = "\nWorth knowing:\n  Backup seed has no data of PersistentVolumeClaim shop/";
+        assert!(text.contains(known) && !text.contains("Not read:"), "{text}");
+        let machine = user.line("explain --restore r1 -o json").await;
+        let machine: Value = serde_json::from_str(&machine.out).expect("JSON");
+        let ids: Vec<_> = machine["findings"].as_array().expect("findings").iter().map(|one| &one["id"]).collect();
+        assert_eq!(ids, ["volume-not-protected", "volume-excluded"], "{machine}");
+        assert_eq!(machine["cause"], Value::Null, "{machine}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn issue_34_without_rights_explain_says_what_was_not_read_and_promises_nothing() {
     with_namespace("cli-explain-rights", |context| async move {
         scene(STORY).load(&context).await;

@@ -38,9 +38,15 @@ pub fn is_custom(group: &str) -> bool {
     group.contains('.') && !BUILT_IN.contains(&group)
 }
 
-/// The definition that an error is about which says that the API server does not serve a kind. Velero names it, or the
-/// resource in front (`pkg/restore/restore.go`); API servers name the resource behind their words.
+/// The definition that an error is about which says that the API server does not serve a kind.
 pub(crate) fn named(error: &str) -> Option<Id> {
+    let name = written(error).or_else(|| guessed(error).map(|(name, _)| name))?;
+    Some(Id::of_cluster(Kind::CustomResourceDefinition, &name))
+}
+
+/// The definition's name, from the text. Velero names it, or the resource in front (`pkg/restore/restore.go`); API servers
+/// name the resource behind their words.
+fn written(error: &str) -> Option<String> {
     const NOT_FOUND: &str = "could not find the requested resource";
     let between = |before: &str, after: &[char]| error.split_once(before)?.1.split(after).next();
     let name = match between("the CRD ", &[' ']) {
@@ -51,15 +57,37 @@ pub(crate) fn named(error: &str) -> Option<Id> {
             between("error restoring ", &['/', ':']).or(asked)
         }
     };
-    let name = name.filter(|name| is_name(name) && name.split_once('.').is_some_and(|(_, group)| is_custom(group)))?;
-    Some(Id::of_cluster(Kind::CustomResourceDefinition, name))
+    name.filter(|name| is_of_custom(name)).map(str::to_owned)
+}
+
+/// The name that the definition has if its plural is regular English, as controller-gen makes it, and its kind: a client
+/// that looks for a kind writes only that.
+fn guessed(error: &str) -> Option<(String, &str)> {
+    let (kind, rest) = error.split_once("no matches for kind \"")?.1.split_once("\" in version \"")?;
+    let (group, _) = rest.split_once('"')?.0.split_once('/')?;
+    let singular = kind.to_lowercase();
+    let plural = match singular.strip_suffix('y') {
+        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{stem}ies"),
+        None if ["s", "x", "ch", "sh"].iter().any(|end| singular.ends_with(end)) => format!("{singular}es"),
+        _ => format!("{singular}s"),
+    };
+    let name = format!("{plural}.{group}");
+    is_of_custom(&name).then_some((name, kind))
+}
+
+fn is_of_custom(name: &str) -> bool {
+    is_name(name) && name.split_once('.').is_some_and(|(_, group)| is_custom(group))
 }
 
 /// The definition that an error is about, with what is known of it: the error is true whatever it is like now.
 pub(crate) fn lacking(error: &str, target: &Value, view: &View<'_>) -> Option<Need> {
     let id = named(error)?;
+    // A guessed name proves nothing by its absence, and another kind may have it.
+    let guess = if written(error).is_some() { None } else { guessed(error) };
     let words = match view.get(&id) {
         Seen::Unread => return None,
+        Seen::Absent if guess.is_some() => return None,
+        Seen::Found(other) if guess.is_some_and(|(_, kind)| other["spec"]["names"]["kind"] != kind) => return None,
         Seen::Absent => format!("no {id} is installed"),
         Seen::Found(definition) => stands(&id, error, definition, target)?,
     };
@@ -120,10 +148,35 @@ mod tests {
             "error restoring pods/shop/blue: the server could not find the requested resource",
             "error restoring ingresses.networking.k8s.io/shop/web: the server could not find the requested resource",
             "error restoring w--.example.com;id/shop/web: the server could not find the requested resource",
-            "no matches for kind \"Widget\" in version \"example.com/v1\"",
+            "no matches for kind \"Widget\" in version \"v1\"",
+            "no matches for kind \"Ingress\" in version \"networking.k8s.io/v1beta1\"",
+            "no matches for kind \"Wid;get\" in version \"example.com/v1\"",
         ] {
             assert_eq!(of(error), None, "{error}");
         }
+    }
+
+    #[test]
+    fn a_kind_alone_leads_to_a_definition_of_its_regular_name_that_defines_it() {
+        let error = |kind: &str| format!("no matches for kind \"{kind}\" in version \"example.com/v1\"");
+        for (kind, name) in
+            [("Widget", "widgets"), ("Policy", "policies"), ("Gateway", "gateways"), ("Class", "classes")]
+        {
+            assert_eq!(named(&error(kind)).map(|id| id.name), Some(format!("{name}.example.com")));
+        }
+        let target = json!({"kind": "Backup"});
+        let definition = |kind: &str| {
+            json!({"metadata": {"name": "widgets.example.com"}, "spec": {"names": {"kind": kind},
+                "versions": [{"name": "v2", "served": true}]}})
+        };
+        let (same, other) = (definition("Widget"), definition("WidgetSet"));
+        let is_said = |known: Known<'_>| {
+            let mut graph = Graph::new("velero", jiff::Timestamp::UNIX_EPOCH);
+            graph.answer(named(&error("Widget")).unwrap(), known);
+            lacking(&error("Widget"), &target, &View::of(&graph, &Id::of(&target))).is_some()
+        };
+        assert!(is_said(Known::Found(&same)));
+        assert!(!is_said(Known::Found(&other)) && !is_said(Known::Absent) && !is_said(Known::Forbidden));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! Azure has no id of an upload: blocks wait below the blob's name until a list names them, or a week has passed. Ours
 //! begin with an id that says when the upload began; the first block has no byte of the bundle, and only marks it.
+//!
+//! A blob is written only as it was seen when the upload began, absent or with this ETag: of two writers one is refused.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -18,7 +20,7 @@ use super::{
     client::{BlobClient, BlobRequest, Content, is_absent, pieces},
 };
 use crate::store::{
-    Action, Key, StoreError, Upload, UploadHooks,
+    Action, Key, Store as _, StoreError, Upload, UploadHooks,
     signed::disposition,
     verify::{holds, local},
 };
@@ -57,14 +59,53 @@ fn block_name(id: &str, last: &str) -> String {
     STANDARD.encode(format!("{id}-{last}"))
 }
 
+/// What is at a blob's name when its upload begins; it is written only over that.
+#[derive(Debug)]
+enum Before {
+    Nothing,
+    Blob { etag: String },
+}
+
+impl Before {
+    fn condition<'a>(&self, request: BlobRequest<'a>) -> BlobRequest<'a> {
+        match self {
+            Self::Nothing => request.header(header::IF_NONE_MATCH, "*"),
+            Self::Blob { etag } => request.header(header::IF_MATCH, etag),
+        }
+    }
+}
+
+/// A blob that is not as it was seen: another process wrote it, so the next try looks at it again.
+fn overtaken(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Rejected(answer) if matches!(answer.code(), "BlobAlreadyExists" | "ConditionNotMet") => {
+            StoreError::Unavailable(answer)
+        }
+        error => error,
+    }
+}
+
 impl AzureBlob {
+    async fn before(&self, key: &Key) -> Result<Before, StoreError> {
+        let found = self.head(key).await?;
+        Ok(found.and_then(|found| found.etag).map_or(Before::Nothing, |etag| Before::Blob { etag }))
+    }
+
     /// Sends the whole file in one request; the store compares its MD5.
     pub(super) async fn put_single(&self, key: &Key, upload: &Upload<'_>) -> Result<(), StoreError> {
-        let request = described(BlobRequest::new(Action::Put, Method::PUT, key.as_str()), key, upload)
+        let request = described(BlobRequest::new(Action::Put, Method::PUT, key.as_str()), key, upload);
+        let request = self
+            .before(key)
+            .await?
+            .condition(request)
             .header(HeaderName::from_static("x-ms-blob-type"), "BlockBlob")
             .header(HeaderName::from_static("content-md5"), &md5_of(upload, 0, upload.bytes).await?)
             .content(Content::File { upload, from: 0, length: upload.bytes });
-        self.client.send(&request).await.map(drop)
+        match self.client.send(&request).await {
+            // After a lost reply the blob is there, and the next attempt is refused.
+            Err(error) if !holds(self, key, upload).await => Err(overtaken(error)),
+            _ => Ok(()),
+        }
     }
 
     /// Sends the file in blocks.
@@ -74,12 +115,12 @@ impl AzureBlob {
         upload: &Upload<'_>,
         hooks: &dyn UploadHooks,
     ) -> Result<(), StoreError> {
-        let id = new_id(Timestamp::now())?;
+        let (id, before) = (new_id(Timestamp::now())?, self.before(key).await?);
         let mut open = Open { client: self.client.clone(), key: key.as_str().to_owned(), armed: true };
         let sent = async {
             let mark = Content::Memory(Bytes::from_static(b"-"));
             self.client.send(&block(key, block_name(&id, MARK)).content(mark)).await?;
-            self.send_blocks(key, upload, hooks, &id).await
+            self.send_blocks(key, upload, hooks, (&id, &before)).await
         };
         let sent = sent.await;
         let error = match sent {
@@ -95,7 +136,7 @@ impl AzureBlob {
             tracing::warn!(key = %key, reason = left.reason().as_str(), "Could not discard the blocks of the upload");
         }
         open.armed = false;
-        Err(error)
+        Err(overtaken(error))
     }
 
     async fn send_blocks(
@@ -103,7 +144,7 @@ impl AzureBlob {
         key: &Key,
         upload: &Upload<'_>,
         hooks: &dyn UploadHooks,
-        id: &str,
+        (id, before): (&str, &Before),
     ) -> Result<(), StoreError> {
         hooks.begun(id).await.map_err(StoreError::NotNoted)?;
         let size = self.config.block.unwrap_or(self.options.part).max(upload.bytes.div_ceil(MOST_BLOCKS));
@@ -125,7 +166,7 @@ impl AzureBlob {
         let request = described(BlobRequest::new(Action::Put, Method::PUT, key.as_str()), key, upload)
             .query("comp", "blocklist")
             .content(Content::Memory(list.into()));
-        self.client.send(&request).await.map(drop)
+        self.client.send(&before.condition(request)).await.map(drop)
     }
 
     async fn send_block(
