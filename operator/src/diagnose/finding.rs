@@ -55,12 +55,29 @@ pub struct Proof {
     pub line: Option<u64>,
     /// The quote, shortened.
     pub text: String,
+    /// That line and those around it, shortened; only in logs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub around: Vec<LogLine>,
+}
+
+/// A line of a log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct LogLine {
+    /// Its number, from 1.
+    pub line: u64,
+    /// The line, shortened.
+    pub text: String,
 }
 
 impl Proof {
     /// Evidence somewhere in a file, without a line number.
     pub(super) fn new(path: String, text: &str) -> Self {
-        Self { path, line: None, text: text.to_owned() }
+        Self { path, line: None, text: text.to_owned(), around: Vec::new() }
+    }
+
+    /// All texts that others wrote, without the path.
+    pub fn texts(&mut self) -> impl Iterator<Item = &mut String> {
+        std::iter::once(&mut self.text).chain(self.around.iter_mut().map(|one| &mut one.text))
     }
 }
 

@@ -29,7 +29,7 @@ pub fn error_lines(mut log: impl BufRead, path: &str, object: &str, most: usize)
     let mut kept: VecDeque<TimelineEvent> = VecDeque::new();
     let mut line = Vec::new();
     let mut number = 0;
-    while next(&mut log, &mut line)? {
+    while next_line(&mut log, &mut line)? {
         number += 1;
         if !may_be_error(&line) {
             continue;
@@ -47,7 +47,7 @@ pub fn error_lines(mut log: impl BufRead, path: &str, object: &str, most: usize)
 }
 
 /// Reads a line and keeps its beginning; `false` at the end of the log.
-fn next(log: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+pub(super) fn next_line(log: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
     let mut any = false;
     loop {

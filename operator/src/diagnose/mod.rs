@@ -9,6 +9,7 @@ mod failed;
 mod finding;
 mod finding_kind;
 mod log_lines;
+mod log_proofs;
 mod object;
 mod operations;
 mod progress;
@@ -26,7 +27,7 @@ use serde_json::Value;
 pub use cause_chain::{CauseChain, CauseStep, cause_chain};
 pub use document::{DiagnosisDocument, EarlierDiagnosis, LiveFacts, diagnosis_schema};
 pub use evidence::{Evidence, Said};
-pub use finding::{Finding, Proof};
+pub use finding::{Finding, LogLine, Proof};
 pub use finding_kind::{FindingKind, links};
 pub use log_lines::error_lines;
 pub use operations::operations;
@@ -159,37 +160,7 @@ impl Diagnosis {
         self.findings.push(Finding::new(kind, title, object, proof));
         self.findings.sort_by_key(|finding| finding.severity);
     }
-
-    /// Adds to the most severe findings the log line with the same message, and how many more of that log are like it.
-    pub fn point_at(&mut self, moments: &[TimelineEvent]) {
-        let mut keys = BTreeMap::new();
-        for finding in self.findings.iter_mut().take(POINTED) {
-            let Some(first) = finding.evidence.first() else { continue };
-            let said = first.text.rsplit_once("error: /").map_or(first.text.as_str(), |(_, why)| why).trim();
-            let said = said.get(..said.floor_char_boundary(COMPARED)).unwrap_or(said);
-            let same = |moment: &&TimelineEvent| moment.line.is_some() && said.len() > 16 && moment.text.contains(said);
-            if let Some(TimelineEvent { path, line, text, .. }) = moments.iter().find(same) {
-                let common = keys.entry(path).or_insert_with(|| counted(moments, path));
-                let more = common.get(&key(text)).map_or(0, |times| times.saturating_sub(1));
-                let text = text.clone() + &and_more(more);
-                finding.evidence.push(Proof { path: path.clone(), line: *line, text });
-            }
-        }
-    }
 }
-
-/// How often the error lines of a log say the same, by what they have in common.
-fn counted(moments: &[TimelineEvent], path: &str) -> HashMap<String, u64> {
-    let mut counted = HashMap::new();
-    for moment in moments.iter().filter(|moment| moment.line.is_some() && moment.path == path) {
-        *counted.entry(key(&moment.text)).or_default() += 1;
-    }
-    counted
-}
-
-/// Most findings for which the logs are searched, and how much of their text is compared (bytes).
-const POINTED: usize = 20;
-const COMPARED: usize = 200;
 
 /// Path of the file with a target's results.
 fn results_path(target: &Value) -> String {

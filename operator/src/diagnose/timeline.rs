@@ -104,6 +104,7 @@ pub fn timeline(evidence: &Evidence, read: Vec<TimelineEvent>) -> Vec<TimelineEv
         match object["kind"].as_str() {
             Some("Event") => event(object, &mut all),
             Some("Pod") => pod(object, &mut all),
+            Some("Node") => node(object, &mut all),
             Some("PodVolumeBackup" | "PodVolumeRestore" | "DataUpload" | "DataDownload") => phases(object, &mut all),
             _ => {}
         }
@@ -152,6 +153,16 @@ fn event(event: &Value, all: &mut Vec<TimelineEvent>) {
     add(all, last_seen(event), said);
 }
 
+/// A node that is not Ready waits since then; of a Ready one there is nothing to say.
+fn node(node: &Value, all: &mut Vec<TimelineEvent>) {
+    let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+    for ready in conditions.filter(|one| one["type"] == "Ready" && one["status"] != "True") {
+        let text = |field: &str| ready[field].as_str().unwrap_or_default();
+        let words = format!("is not Ready: {} {}", text("reason"), text("message"));
+        add(all, ready["lastTransitionTime"].as_str(), moment(node, MomentKind::Phase, MomentStep::Created, &words));
+    }
+}
+
 fn pod(pod: &Value, all: &mut Vec<TimelineEvent>) {
     let at = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str);
     add(all, at("/metadata/creationTimestamp"), moment(pod, MomentKind::Phase, MomentStep::Created, "created"));
@@ -197,6 +208,13 @@ mod tests {
         let event = json!({"apiVersion": "v1", "kind": "Event", "reason": "Killing", "message": "Stopping\n", "count": 3,
             "metadata": {"namespace": "v", "name": "e"}, "eventTime": "2026-03-01T10:03:00.123456Z",
             "involvedObject": {"kind": "Pod", "namespace": "v", "name": "p"}});
+        let node = |name: &str, ready: &str| {
+            json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": {"conditions": [
+                {"type": "MemoryPressure", "status": "Unknown", "lastTransitionTime": "2026-03-01T10:04:30Z"},
+                {"type": "Ready", "status": ready, "reason": "NodeStatusUnknown", "message": "Kubelet stopped posting node status.",
+                    "lastTransitionTime": "2026-03-01T10:04:30Z"}]}})
+        };
+        let (lost, fine) = (node("n1", "Unknown"), node("n2", "True"));
         let odd = json!({"kind": "Event", "lastTimestamp": "soon"});
         let log = TimelineEvent {
             t: "2026-03-01T10:03:30Z".parse().unwrap(),
@@ -209,8 +227,11 @@ mod tests {
             line: Some(7),
         };
         assert_eq!(serde_json::to_value(&log).unwrap()["line"], 7);
-        let evidence =
-            Evidence { target: Some(target), objects: vec![pod, event.clone(), event, odd], ..Evidence::default() };
+        let evidence = Evidence {
+            target: Some(target),
+            objects: vec![pod, event.clone(), event, lost, fine, odd],
+            ..Evidence::default()
+        };
         let told: Vec<_> = timeline(&evidence, vec![log]).into_iter().map(|m| (m.kind, m.object, m.text)).collect();
         let line = |kind, object: &str, text: &str| (kind, object.to_owned(), text.to_owned());
         assert_eq!(
@@ -220,6 +241,11 @@ mod tests {
                 line(MomentKind::Event, "Pod/v/p", "Killing: Stopping (×3)"),
                 line(MomentKind::Log, "Pod/v/p", "no room"),
                 line(MomentKind::Container, "Pod/v/p", "c ended with 137 (OOMKilled)"),
+                line(
+                    MomentKind::Phase,
+                    "Node//n1",
+                    "is not Ready: NodeStatusUnknown Kubelet stopped posting node status."
+                ),
                 line(MomentKind::Container, "Pod/v/p", "c started"),
                 line(MomentKind::Phase, "Restore/v/r1", "Failed: disk full"),
             ]

@@ -317,6 +317,15 @@ fn proof(proof: &Proof, of: &Finding) -> Markup {
             @if !proof.path.is_empty() {
                 small { (file(&proof.path)) @if let Some(line) = proof.line { ", line " (line) } }
             }
+            @if !proof.around.is_empty() {
+                ol class="around" {
+                    @for one in &proof.around {
+                        li class=[(Some(one.line) == proof.line).then_some("here")] {
+                            small { (one.line) } code { (safe(&one.text, 1024)) }
+                        }
+                    }
+                }
+            }
         }
     }
 }

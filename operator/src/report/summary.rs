@@ -18,9 +18,6 @@ const LIMIT: usize = 256 * 1024;
 /// Most lines about entries that were left out.
 const TRIMMED: usize = 200;
 
-/// Most cures listed for items that were not looked at.
-const CURES: usize = 100;
-
 /// Most of the errors that are like another one whose names are listed.
 const ALIKE: usize = 20;
 
@@ -122,17 +119,17 @@ fn missing(missing: &[Missing], out: &mut String) {
         out.push('\n');
     }
     let cures = not_looked(missing);
-    if !cures.is_empty() {
-        out.push_str("## Not collected: permission or limit\n\n");
-        for (cure, items) in cures.iter().take(CURES) {
-            let _ = writeln!(out, "* {items} items; cure: {}", code(cure));
-        }
-        if cures.len() > CURES {
-            let _ = writeln!(out, "* and {} more cures; manifest.json lists each item", cures.len() - CURES);
-        }
-        out.push('\n');
+    let barred = cures.iter().map(|(_, items)| items).sum::<usize>();
+    if let Some((first, items)) = cures.first() {
+        let number = if *items == barred { String::new() } else { format!(", {items} of them") };
+        let _ = writeln!(
+            out,
+            "Items that were not collected because of a permission or a limit: {barred}{number} for lack of this: {}. \
+             manifest.json lists each.\n",
+            code(first)
+        );
     }
-    let notes = missing.len() - errors.len() - cures.iter().map(|(_, items)| items).sum::<usize>();
+    let notes = missing.len() - errors.len() - barred;
     if notes > 0 {
         let _ = writeln!(
             out,
@@ -212,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn each_cure_of_what_was_not_looked_at_is_told_once_and_is_not_called_natural() {
+    fn what_was_not_looked_at_is_one_line_with_the_largest_cure_and_is_not_called_natural() {
         let note = |path: &str, code, severity, cure: &str| Missing {
             what: "events".into(),
             path: path.into(),
@@ -248,8 +245,10 @@ mod tests {
             look_at: &[],
         };
         let text = summary(&facts);
-        let told = format!("## Not collected: permission or limit\n\n* 2 items; cure: `{bind}`\n* 1 items");
-        assert!(text.contains(&told), "{text}");
+        let line = format!(
+            "\nItems that were not collected because of a permission or a limit: 3, 2 of them for lack of this: `{bind}`. "
+        );
+        assert!(text.contains(&line) && !text.contains("spec.namespaces"), "{text}");
         assert_eq!(text.matches("cure: `give R5`").count(), 1, "errors have their own place: {text}");
         assert!(text.contains("\n2 further items do not exist, which is normal"), "{text}");
         let page = crate::report::page(&facts);

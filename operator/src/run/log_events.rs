@@ -7,7 +7,7 @@ use debugbundle_archive::Entry;
 use debugbundle_format::{StoreFile, layout, manifest::SourceKind};
 
 use crate::{
-    diagnose::{self, TimelineEvent},
+    diagnose::{self, Diagnosis, TimelineEvent},
     discovery::Snapshot,
     json_stream::Shallow,
     velero::TargetObject,
@@ -83,6 +83,18 @@ fn written_by(entry: &Entry) -> WrittenBy {
 
 fn is_log(path: &str) -> bool {
     std::path::Path::new(path).extension().is_some_and(|extension| extension == "log")
+}
+
+/// Quotes the lines around those to which the findings point. Blocks.
+pub(super) fn quote_around(diagnosis: &mut Diagnosis, entries: &[Entry]) {
+    for path in diagnosis.logs_pointed_at() {
+        let entry = entries.iter().find(|entry| entry.segment.path().as_str() == path);
+        if let Some(Ok(log)) = entry.map(|entry| entry.segment.reader())
+            && let Err(error) = diagnosis.quote_around(&path, BufReader::with_capacity(64 << 10, log))
+        {
+            tracing::warn!(%error, path, "The lines around an error could not be read");
+        }
+    }
 }
 
 fn log(entry: &Entry, object: &str, all: &mut Vec<TimelineEvent>) {

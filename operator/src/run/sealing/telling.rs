@@ -17,7 +17,7 @@ use debugbundle_redact_check::{Detector, Hit, HitPlace, Mender, Quoted};
 use super::RunResult;
 use crate::{
     collect::Collected,
-    diagnose::{self, Diagnosis, FindingKind, TimelineEvent},
+    diagnose::{self, Diagnosis, FindingKind, Proof, TimelineEvent},
     error::Fault,
     run::log_events,
 };
@@ -88,7 +88,7 @@ impl OwnFiles {
             finding.commands.retain(|command| command.argv().iter().all(|word| redactor.sentence(word) == *word));
         }
         let evidence = diagnosis.findings.iter_mut().flat_map(|f| {
-            let proofs = f.evidence.iter_mut().map(|proof| &mut proof.text);
+            let proofs = f.evidence.iter_mut().flat_map(Proof::texts);
             [&mut f.title, &mut f.remedy].into_iter().chain(proofs).chain(&mut f.alike)
         });
         for text in evidence.chain(&mut diagnosis.cause) {
@@ -104,6 +104,7 @@ impl OwnFiles {
     pub(super) fn order_by_time(&mut self, redactor: &Redactor, detector: &Detector) {
         let moments = log_events::of(&self.found.snapshot, &self.found.collected.entries);
         self.found.diagnosis.point_at(&moments);
+        log_events::quote_around(&mut self.found.diagnosis, &self.found.collected.entries);
         self.timeline = diagnose::timeline(&self.found.collected.evidence, moments);
         self.mask(redactor, detector);
     }
@@ -248,6 +249,7 @@ impl OwnFiles {
         for proof in of_findings.chain(diagnosis.tree.iter_mut().flat_map(|step| &mut step.evidence)) {
             if withheld.contains(&proof.path) {
                 GONE.clone_into(&mut proof.text);
+                proof.around.clear();
             }
         }
         self.tell();
@@ -296,11 +298,11 @@ impl OwnFiles {
         for finding in &mut diagnosis.findings {
             [&mut finding.title, &mut finding.object, &mut finding.remedy].into_iter().for_each(change);
             finding.commands.retain(|command| command.argv().iter().all(|word| matches!(by(word), Cow::Borrowed(_))));
-            finding.evidence.iter_mut().map(|proof| &mut proof.text).chain(&mut finding.alike).for_each(change);
+            finding.evidence.iter_mut().flat_map(Proof::texts).chain(&mut finding.alike).for_each(change);
         }
         for step in &mut diagnosis.tree {
             [&mut step.object, &mut step.state, &mut step.why].into_iter().for_each(change);
-            step.evidence.iter_mut().map(|proof| &mut proof.text).for_each(change);
+            step.evidence.iter_mut().flat_map(Proof::texts).for_each(change);
         }
         for moment in &mut self.timeline {
             [&mut moment.object, &mut moment.part, &mut moment.text].into_iter().for_each(change);

@@ -75,14 +75,14 @@ fn found(entries: Vec<Entry>, diagnosis: Diagnosis) -> RunResult {
 }
 
 fn finding(kind: FindingKind, title: &str, proof: &str) -> Finding {
-    let evidence = vec![Proof { path: "a/log".to_owned(), line: None, text: proof.to_owned() }];
+    let evidence = vec![Proof { path: "a/log".to_owned(), line: None, text: proof.to_owned(), around: Vec::new() }];
     let (title, object, remedy) = (title.to_owned(), "Pod/shop/db-0".to_owned(), String::new());
     let (severity, commands, alike) = (kind.severity(), Vec::new(), vec![proof.to_owned()]);
     Finding { kind, severity, confidence: None, title, object, evidence, alike, remedy, commands, link: None }
 }
 
 fn step(why: &str, path: &str) -> CauseStep {
-    let evidence = vec![Proof { path: path.to_owned(), line: None, text: "a line".to_owned() }];
+    let evidence = vec![Proof { path: path.to_owned(), line: None, text: "a line".to_owned(), around: Vec::new() }];
     CauseStep { object: "Pod/shop/db-0".to_owned(), state: String::new(), why: why.to_owned(), evidence }
 }
 
