@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::{Span, Timestamp};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
@@ -14,7 +15,10 @@ use regex::{Captures, Regex};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{Context, LogScript, context::PREFIX, pod};
+use crate::{Context, LogScript, context::PREFIX, pod, until};
+
+/// How long the API server may take to judge a definition.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A scene as it lies in the repository.
 pub struct Scene {
@@ -325,6 +329,15 @@ impl Loading<'_> {
         let made = made.unwrap_or_else(|error| failed(error));
         if namespace.is_empty() {
             self.context.delete_later(resource.clone(), name.clone());
+        }
+        if kind == "CustomResourceDefinition" {
+            // The next definition conflicts with this one only once the API server has accepted its names.
+            until(PATIENCE, "the API server judges the names of a definition", || async {
+                let found = api.get(&name).await.unwrap_or_else(|error| failed(error));
+                let conditions = &found.data["status"]["conditions"];
+                if conditions.is_array() { Ok(()) } else { Err(conditions.to_string()) }
+            })
+            .await;
         }
         if is_leaving {
             api.delete(&name, &DeleteParams::default()).await.unwrap_or_else(|error| failed(error));

@@ -89,8 +89,8 @@ mod tests {
         let findings = vec![finding("a.log", 1), finding("a.log", 6), finding("b.log", 2)];
         let mut found = Diagnosis { findings, ..Diagnosis::default() };
         assert_eq!(found.logs_pointed_at(), BTreeSet::from(["a.log".to_owned(), "b.log".to_owned()]));
-        let log = (1..=8).map(|n| format!("line {n} \u{1b}[31m{}\n", "x".repeat(900))).collect::<String>();
-        found.quote_around("a.log", log.as_bytes()).unwrap();
+        let log = (1..=8).map(|n| format!("line {n} \u{1b}[31m{}\n", "x".repeat(900))).collect::<Vec<_>>();
+        found.quote_around("a.log", log.concat().as_bytes()).unwrap();
         let lines = |at: usize| found.findings[at].evidence[0].around.iter().map(|one| one.line).collect::<Vec<_>>();
         assert_eq!([lines(0), lines(1), lines(2)], [vec![1, 2, 3, 4], vec![3, 4, 5, 6, 7, 8], vec![]]);
         let text = &found.findings[0].evidence[0].around[1].text;

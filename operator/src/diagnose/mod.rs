@@ -16,10 +16,10 @@ mod progress;
 mod skipped;
 mod timeline;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use debugbundle_crd::{CauseConfidence, Severity, TargetKind};
-use debugbundle_diagnosis::alike::{Alike, and_more, grouped, key};
+use debugbundle_diagnosis::alike::{Alike, and_more, grouped};
 use debugbundle_diagnosis::{Graph, Id, InstallationParts, Kind, Remedy, of_error, readable};
 use jiff::Timestamp;
 use serde_json::Value;

@@ -4,11 +4,12 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use debugbundle_crd::DebugBundle;
-use harness::{Operator, bundle::Unpacked, s3_proxy::Answering, with_namespace};
+use harness::{Operator, bundle::Unpacked, s3_proxy::Answering, until, with_namespace};
 use k8s_openapi::api::core::v1::{Event, Pod, Secret};
 use kube::api::ListParams;
 use serde_json::json;
 
+use crate::support::bundles::LIMIT;
 use crate::support::store::{ended, waiting};
 
 /// Secrets that no output of the operator may contain.
@@ -56,9 +57,13 @@ async fn sec_c1_c9_u7_a_canary_in_the_credential_is_in_nothing_that_comes_out_at
         );
         let bundle = context.api::<DebugBundle>().get("canary").await.expect("it is there");
         assert_nowhere("the resource", &serde_json::to_string(&bundle).expect("JSON"), &secrets);
-        let events = context.api::<Event>().list(&ListParams::default()).await.expect("Events");
-        let events = serde_json::to_string(&events.items).expect("JSON");
-        assert!(events.contains("UrlIssued"), "{events}");
+        // Events are sent beside the work.
+        let events = until(LIMIT, "the Event about the URL", || async {
+            let events = context.api::<Event>().list(&ListParams::default()).await.expect("Events");
+            let events = serde_json::to_string(&events.items).expect("JSON");
+            if events.contains("UrlIssued") { Ok(events) } else { Err(events) }
+        })
+        .await;
         assert_nowhere("an Event", &events, &secrets);
         assert_nowhere("an Event", &events, &[("the URL's signature", signature)]);
         let unpacked: Unpacked = context.download(end.status()).await;
