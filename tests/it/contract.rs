@@ -230,7 +230,8 @@ impl UploadHooks for WritesAtBegin<'_> {
 
 #[tokio::test]
 async fn issue_35_a_blob_that_another_process_wrote_meanwhile_stays_and_the_next_try_replaces_what_it_saw() {
-    let place = AzurePlace::in_container_of(&Azurite::start().await).await;
+    let azurite = Azurite::start().await;
+    let place = AzurePlace::in_container_of(&azurite).await;
     let (store, sealed) = (place.store(), sealed(6 * MIB));
     for before in [None, Some(b"before".to_vec())] {
         if let Some(before) = before {

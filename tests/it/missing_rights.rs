@@ -73,10 +73,7 @@ async fn sec_r30_a_target_that_leads_beyond_the_role_has_its_bundle_and_a_cure_f
             assert_eq!((&told["rule"], &told["cure"]), (&json!(rule), &json!(cure)), "{told:#}");
         }
         let summary = bundle.file("summary.md");
-        assert!(
-            summary.contains("not collected because of a permission or a limit: ") && summary.contains(&cure),
-            "{summary}"
-        );
+        assert!(summary.contains("not collected because of a permission or a limit: "), "{summary}");
         // The only errors are the files that were never written to the store.
         assert_eq!(status.phase, Some(Phase::PartiallyFailed));
         assert!(bundle.errors().iter().all(|lost| lost.code == "NotFound"), "{:#?}", bundle.errors());

@@ -131,9 +131,10 @@ fn missing(missing: &[Missing], out: &mut String) {
     }
     let notes = missing.len() - errors.len() - barred;
     if notes > 0 {
+        let items = if notes == 1 { "item does" } else { "items do" };
         let _ = writeln!(
             out,
-            "{notes} further items do not exist, which is normal (no previous container, never written, …); \
+            "{notes} further {items} not exist, which is normal (no previous container, never written, …); \
              manifest.json lists each.\n"
         );
     }
