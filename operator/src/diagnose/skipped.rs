@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::{Evidence, Finding, FindingKind, finding::Proof, reference};
 use crate::velero::SkippedVolume;
 
-/// Adds a finding for the volumes that a Backup skipped for the same reason, those that nobody wanted skipped first. Returns
-/// how many volumes there are.
+/// Adds findings about the volumes that a Backup skipped: one for each reason; reasons that nobody asked for come first.
+/// Returns the number of volumes.
 pub fn skipped_volumes(evidence: &Evidence, findings: &mut Vec<Finding>) -> usize {
     let Some(target) = &evidence.target else { return 0 };
     let is_restore = target["kind"] == "Restore";

@@ -204,8 +204,12 @@ impl Reader {
             return Ok(Vec::new());
         }
         let read = |pieces| SkippedVolume::read(MultiGzDecoder::new(pieces).take(JSON_FILE));
-        let masked =
-            |redactor: &Redactor, volume: SkippedVolume| SkippedVolume { why: redactor.text(&volume.why), ..volume };
+        let masked = |redactor: &Redactor, volume: SkippedVolume| SkippedVolume {
+            claim: (redactor.text(&volume.claim.0), redactor.text(&volume.claim.1)),
+            volume: redactor.text(&volume.volume),
+            why: redactor.text(&volume.why),
+            ..volume
+        };
         let file = (TargetKind::Backup, backup, StoreFile::VolumeInfo);
         self.file(file, target, answers, read, masked).await
     }

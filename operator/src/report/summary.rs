@@ -121,11 +121,10 @@ fn missing(missing: &[Missing], out: &mut String) {
     let cures = not_looked(missing);
     let barred = cures.iter().map(|(_, items)| items).sum::<usize>();
     if let Some((first, items)) = cures.first() {
-        let number = if *items == barred { String::new() } else { format!(", {items} of them") };
         let _ = writeln!(
             out,
-            "Items that were not collected because of a permission or a limit: {barred}{number} for lack of this: {}. \
-             manifest.json lists each.\n",
+            "Items not collected because of a permission or a limit: {barred}. Most frequent cure ({items}): {}. \
+             manifest.json lists each item.\n",
             code(first)
         );
     }
@@ -247,7 +246,7 @@ mod tests {
         };
         let text = summary(&facts);
         let line = format!(
-            "\nItems that were not collected because of a permission or a limit: 3, 2 of them for lack of this: `{bind}`. "
+            "\nItems not collected because of a permission or a limit: 3. Most frequent cure (2): `{bind}`. manifest.json "
         );
         assert!(text.contains(&line) && !text.contains("spec.namespaces"), "{text}");
         assert_eq!(text.matches("cure: `give R5`").count(), 1, "errors have their own place: {text}");

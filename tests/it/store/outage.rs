@@ -483,7 +483,7 @@ async fn what_was_sealed_is_sent_after_a_restart_while_others_are_collected() {
         for name in sealed {
             waiting(&context, name).await;
         }
-        context.log("velero-1", "velero", slow_log(1_000_000, 10_000));
+        context.log("velero-1", "velero", slow_log(600_000, 10_000));
         let mut spec = about_r1();
         spec["storageLocation"] = "good".into();
         context.debug_bundle("new", spec).await;
