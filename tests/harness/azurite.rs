@@ -10,16 +10,12 @@ use std::process::Command;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
 use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use jiff::{SignedDuration, Timestamp};
+use hyper_util::rt::TokioExecutor;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
 
 use crate::process::Process;
 use crate::stand::{free_port, listens, random_token};
@@ -153,29 +149,6 @@ impl Container {
         let status = answer.status();
         (status, answer.into_body().collect().await.expect("a body").to_bytes().to_vec())
     }
-}
-
-/// An endpoint that answers each request with this status, code of Azure, and clock, seconds ahead of ours.
-pub async fn refusing(status: u16, code: &'static str, ahead: i64) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let endpoint = format!("http://{}/acct1", listener.local_addr().expect("an address"));
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let service = service_fn(async |request: Request<Incoming>| {
-                    request.into_body().collect().await?;
-                    let time = Timestamp::now() + SignedDuration::from_secs(ahead);
-                    let time = time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-                    let answer = Response::builder().status(status).header("date", time);
-                    let answer = answer.header("x-ms-error-code", code).body(Full::<Bytes>::default());
-                    Ok::<_, hyper::Error>(answer.expect("an answer"))
-                });
-                let server = hyper::server::conn::http1::Builder::new();
-                let _ = server.serve_connection(TokioIo::new(stream), service).await;
-            });
-        }
-    });
-    endpoint
 }
 
 /// The folder with the installed packages, at the versions and digests of `tests/tools/azurite/package-lock.json`.

@@ -11,7 +11,8 @@
 //! * [`operator`] runs our own program as a process of its own, and kills it; [`shipped`] grants it the shipped
 //!   permissions, and [`rights`] compares its calls with them. [`bundle`] reads the result and compares its manifest
 //!   with the [`schema`].
-//! * [`seaweedfs`] is a second object store, for the contract of stores alone.
+//! * [`seaweedfs`] is a second object store, for the contract of stores alone; [`azurite`] and [`gcs`] emulate the
+//!   clouds' own, and [`refusing`] answers as they refuse.
 //! * [`s3_proxy`] stands before the store, records requests and disturbs the ones that a test selects.
 //! * [`proxy`] stands before the object store or the API server and disturbs its connections on demand; [`api_proxy`]
 //!   loses replies of the API server and lets watches expire.
@@ -38,6 +39,7 @@ pub mod context;
 mod crds;
 mod creation;
 pub mod forward_proxy;
+pub mod gcs;
 pub mod kubelet;
 pub mod load;
 pub mod objects;
@@ -47,6 +49,7 @@ pub mod process;
 pub mod proxy;
 pub mod python;
 pub mod readers;
+pub mod refusing;
 pub mod rights;
 pub mod s3;
 pub mod s3_proxy;

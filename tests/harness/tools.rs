@@ -28,6 +28,8 @@ pub enum Tool {
     Kubectl,
     /// An S3 server that checks signatures; a folder is a bucket.
     Versitygw,
+    /// An emulator of Google Cloud Storage.
+    FakeGcsServer,
     /// Velero's server and CLI.
     Velero,
     /// Velero's plugin for S3.
@@ -146,6 +148,14 @@ static VERSITYGW: Family = Family {
     tags: "",
     takes: "a minute",
 };
+static FAKE_GCS_SERVER: Family = Family {
+    name: "fake-gcs-server",
+    packages: &["github.com/fsouza/fake-gcs-server"],
+    module: "github.com/fsouza/fake-gcs-server",
+    version_flags: "",
+    tags: "",
+    takes: "a minute",
+};
 const VELERO: Family = Family {
     name: "velero",
     packages: &["github.com/vmware-tanzu/velero/cmd/velero"],
@@ -235,6 +245,7 @@ impl Tool {
             Self::KubeControllerManager => "kube-controller-manager",
             Self::Kubectl => "kubectl",
             Self::Versitygw => "versitygw",
+            Self::FakeGcsServer => "fake-gcs-server",
             Self::Velero => "velero",
             Self::VeleroPluginForAws => "velero-plugin-for-aws",
             Self::Gitleaks => "gitleaks",
@@ -254,6 +265,7 @@ impl Tool {
             Self::Etcd => &ETCD,
             Self::KubeApiserver | Self::KubeControllerManager | Self::Kubectl => &KUBERNETES,
             Self::Versitygw => &VERSITYGW,
+            Self::FakeGcsServer => &FAKE_GCS_SERVER,
             Self::Velero => &VELERO,
             Self::VeleroPluginForAws => &AWS_PLUGIN,
             Self::Gitleaks => &GITLEAKS,
@@ -456,9 +468,10 @@ mod tests {
     #[test]
     fn every_family_says_the_version_that_it_builds() {
         let node = [&KUBERNETES_NODE, &VELERO_RESTORE_HELPER, &CONTAINERD, &CNI];
-        for family in [&ETCD, &KUBERNETES, &VERSITYGW, &VELERO, &AWS_PLUGIN, &GITLEAKS, &HELM, &PROMETHEUS]
-            .into_iter()
-            .chain(node)
+        for family in
+            [&ETCD, &KUBERNETES, &VERSITYGW, &FAKE_GCS_SERVER, &VELERO, &AWS_PLUGIN, &GITLEAKS, &HELM, &PROMETHEUS]
+                .into_iter()
+                .chain(node)
         {
             let recipe = Recipe::of(family).expect("tests/tools has go.mod and go.sum");
             assert!(recipe.version != "v0.0.0", "{}: no version of {} in go.mod", family.name, family.module);

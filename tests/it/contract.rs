@@ -1,6 +1,5 @@
-//! The contract of stores, `support::contract`, against each store: two S3 servers, an emulator of
-//! Azure, and a store in memory. The table in
-//! `docs/store-contract.md` is compared with the cases.
+//! The contract of stores, `support::contract`, against each store: two S3 servers, an emulator of Azure and one of
+//! Google, and a store in memory. The table in `docs/store-contract.md` is compared with the cases.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +24,9 @@ use debugbundle_redact::Secret;
 use futures::{FutureExt as _, future::BoxFuture};
 use harness::{
     TestCluster,
-    azurite::{self, Azurite, Container},
+    azurite::{Azurite, Container},
+    gcs::{FakeGcs, GcsBucket},
+    refusing::Refusal,
     s3::S3,
     s3_proxy::{S3Fault, S3Proxy},
     seaweedfs::SeaweedFs,
@@ -33,7 +34,8 @@ use harness::{
 use serde_json::json;
 
 use crate::support::{
-    contract::{CASES, ContractCase, ContractPlace, ErrorClass, table},
+    contract::{CASES, ContractCase, ContractPlace, ErrorClass, StoreKind, table},
+    gcs_sessions::gcs,
     memory_store::{Defect, MemoryStore},
     store::{IN_PARTS, MIB, TestBucket, UploadRecorder, access, key, open, sealed},
 };
@@ -117,8 +119,8 @@ impl ContractPlace for S3Place {
         .boxed()
     }
 
-    fn unfinished(&self) -> BoxFuture<'_, usize> {
-        self.bucket.unfinished().boxed()
+    fn unfinished(&self) -> BoxFuture<'_, Option<usize>> {
+        self.bucket.unfinished().map(Some).boxed()
     }
 }
 
@@ -159,6 +161,17 @@ fn endpoint(url: &str) -> Endpoint {
     Endpoint::parse_with_path("storageAccountURI", url).expect("an endpoint")
 }
 
+/// An account's endpoint that refuses each request so.
+async fn refusing(refusal: Refusal) -> Endpoint {
+    endpoint(&format!("{}/acct1", refusal.start().await))
+}
+
+/// An endpoint where nobody listens.
+fn closed() -> Endpoint {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+    endpoint(&format!("http://{}", closed.expect("a free port")))
+}
+
 impl ContractPlace for AzurePlace {
     fn store(&self) -> Arc<dyn Store> {
         Arc::clone(&self.store)
@@ -172,25 +185,22 @@ impl ContractPlace for AzurePlace {
                 // The server itself answers to this.
                 ErrorClass::NoBucket => "missing".clone_into(&mut resolved.location.bucket),
                 ErrorClass::NotAllowed => resolved.policy = EndpointPolicy::default(),
-                ErrorClass::Unreachable => {
-                    let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
-                    access.endpoint = endpoint(&format!("http://{}", closed.expect("a free port")));
-                }
+                ErrorClass::Unreachable => access.endpoint = closed(),
                 // Azurite answers to a wrong key as Azure's firewall does.
                 ErrorClass::NotAccepted => {
-                    access.endpoint = endpoint(&azurite::refusing(403, "AuthenticationFailed", 0).await);
+                    access.endpoint = refusing(Refusal::of_azure(403, "AuthenticationFailed", 0)).await;
                 }
                 ErrorClass::Denied => {
-                    access.endpoint = endpoint(&azurite::refusing(403, "AuthorizationFailure", 0).await);
+                    access.endpoint = refusing(Refusal::of_azure(403, "AuthorizationFailure", 0)).await;
                 }
-                ErrorClass::Elsewhere => access.endpoint = endpoint(&azurite::refusing(307, "Elsewhere", 0).await),
-                ErrorClass::Unavailable => access.endpoint = endpoint(&azurite::refusing(503, "ServerBusy", 0).await),
-                ErrorClass::Full => access.endpoint = endpoint(&azurite::refusing(507, "Full", 0).await),
+                ErrorClass::Elsewhere => access.endpoint = refusing(Refusal::of_azure(307, "Elsewhere", 0)).await,
+                ErrorClass::Unavailable => access.endpoint = refusing(Refusal::of_azure(503, "ServerBusy", 0)).await,
+                ErrorClass::Full => access.endpoint = refusing(Refusal::of_azure(507, "Full", 0)).await,
                 ErrorClass::Skewed => {
-                    access.endpoint = endpoint(&azurite::refusing(403, "AuthenticationFailed", 3600).await);
+                    access.endpoint = refusing(Refusal::of_azure(403, "AuthenticationFailed", 3600)).await;
                 }
                 ErrorClass::Rejected => {
-                    access.endpoint = endpoint(&azurite::refusing(400, "InvalidHeaderValue", 0).await);
+                    access.endpoint = refusing(Refusal::of_azure(400, "InvalidHeaderValue", 0)).await;
                 }
                 // An account key has no end.
                 ErrorClass::Expired => return None,
@@ -208,8 +218,8 @@ impl ContractPlace for AzurePlace {
         async move { self.container.put(key, content, &meta).await }.boxed()
     }
 
-    fn unfinished(&self) -> BoxFuture<'_, usize> {
-        self.container.uncommitted().boxed()
+    fn unfinished(&self) -> BoxFuture<'_, Option<usize>> {
+        self.container.uncommitted().map(Some).boxed()
     }
 }
 
@@ -243,7 +253,77 @@ async fn issue_35_a_blob_that_another_process_wrote_meanwhile_stays_and_the_next
         assert_eq!(place.content(key().as_str()).await.as_deref(), Some(foreign.as_slice()));
         store.upload(&key(), &sealed.upload(), &UploadRecorder::default()).await.expect("uploaded");
         store.verify(&key(), &sealed.upload()).await.expect("verified");
-        assert_eq!(place.unfinished().await, 0);
+        assert_eq!(place.unfinished().await, Some(0));
+    }
+}
+
+/// A bucket of fake-gcs-server.
+struct GcsPlace {
+    bucket: GcsBucket,
+    resolved: Resolved,
+    store: Arc<dyn Store>,
+}
+
+impl GcsPlace {
+    async fn in_bucket_of(server: &FakeGcs) -> Self {
+        static BUCKETS: AtomicUsize = AtomicUsize::new(0);
+        let bucket = server.create_bucket(&format!("store-{}", BUCKETS.fetch_add(1, Ordering::Relaxed))).await;
+        let resolved = gcs(&bucket.name, &json!({"storeEndpoint": server.endpoint()}));
+        Self { bucket, store: open(&resolved, IN_PARTS).await, resolved }
+    }
+}
+
+impl ContractPlace for GcsPlace {
+    fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store)
+    }
+
+    fn failing(&self, class: ErrorClass) -> BoxFuture<'_, Option<Arc<dyn Store>>> {
+        async move {
+            let mut resolved = self.resolved.clone();
+            let Provider::Gcs(access) = &mut resolved.provider else { panic!("a store of Google") };
+            let refusal = match class {
+                // The server itself answers to this.
+                ErrorClass::NoBucket => {
+                    "missing".clone_into(&mut resolved.location.bucket);
+                    None
+                }
+                ErrorClass::NotAllowed => {
+                    resolved.policy = EndpointPolicy::default();
+                    None
+                }
+                ErrorClass::Unreachable => {
+                    access.endpoint = closed();
+                    None
+                }
+                ErrorClass::NotAccepted => Some((401, "authError", 0)),
+                ErrorClass::Denied => Some((403, "forbidden", 0)),
+                ErrorClass::Elsewhere => Some((307, "redirect", 0)),
+                ErrorClass::Unavailable => Some((503, "backendError", 0)),
+                ErrorClass::Full => Some((507, "full", 0)),
+                ErrorClass::Skewed => Some((401, "authError", 3600)),
+                ErrorClass::Rejected => Some((400, "invalidArgument", 0)),
+                // A service account's key signs each request anew.
+                ErrorClass::Expired => return None,
+            };
+            if let Some((status, reason, ahead)) = refusal {
+                access.endpoint = endpoint(&Refusal::of_google(status, reason, ahead).start().await);
+            }
+            Some(open(&resolved, IN_PARTS).await)
+        }
+        .boxed()
+    }
+
+    fn content<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Option<Vec<u8>>> {
+        self.bucket.get(key).boxed()
+    }
+
+    fn write<'a>(&'a self, key: &'a str, content: Vec<u8>, meta: BTreeMap<String, String>) -> BoxFuture<'a, ()> {
+        async move { self.bucket.put(key, content, &meta).await }.boxed()
+    }
+
+    fn unfinished(&self) -> BoxFuture<'_, Option<usize>> {
+        async { None }.boxed()
     }
 }
 
@@ -267,8 +347,8 @@ impl ContractPlace for MemoryPlace {
         async move { self.0.write(key, content, meta) }.boxed()
     }
 
-    fn unfinished(&self) -> BoxFuture<'_, usize> {
-        async move { self.0.unfinished() }.boxed()
+    fn unfinished(&self) -> BoxFuture<'_, Option<usize>> {
+        async move { Some(self.0.unfinished()) }.boxed()
     }
 }
 
@@ -287,32 +367,38 @@ async fn broken_promises<P: ContractPlace>(
     broken
 }
 
-async fn keeps_the_contract<P: ContractPlace>(has_server: bool, place: impl AsyncFn() -> P) {
-    let broken = broken_promises(|case| has_server || !case.needs_server, place).await;
+async fn keeps_the_contract<P: ContractPlace>(kind: StoreKind, place: impl AsyncFn() -> P) {
+    let broken = broken_promises(|case| !case.not_on.contains(&kind), place).await;
     assert!(broken.is_empty(), "broken promises:\n{}", broken.join("\n"));
 }
 
 #[tokio::test]
 async fn sec_d7_u8_versitygw_keeps_the_contract_of_stores() {
     let s3 = &TestCluster::shared().await.s3;
-    keeps_the_contract(true, async || S3Place::in_bucket_of(s3).await).await;
+    keeps_the_contract(StoreKind::Versitygw, async || S3Place::in_bucket_of(s3).await).await;
 }
 
 #[tokio::test]
 async fn sec_d7_u8_seaweedfs_keeps_the_contract_of_stores() {
     let server = SeaweedFs::start().await;
-    keeps_the_contract(true, async || S3Place::in_bucket_of(&server.s3).await).await;
+    keeps_the_contract(StoreKind::SeaweedFs, async || S3Place::in_bucket_of(&server.s3).await).await;
 }
 
 #[tokio::test]
 async fn sec_d7_u8_u11_azure_keeps_the_contract_of_stores() {
     let azurite = Azurite::start().await;
-    keeps_the_contract(true, async || AzurePlace::in_container_of(&azurite).await).await;
+    keeps_the_contract(StoreKind::Azurite, async || AzurePlace::in_container_of(&azurite).await).await;
+}
+
+#[tokio::test]
+async fn sec_d7_u12_google_cloud_storage_keeps_the_contract_of_stores() {
+    let server = FakeGcs::start().await;
+    keeps_the_contract(StoreKind::FakeGcsServer, async || GcsPlace::in_bucket_of(&server).await).await;
 }
 
 #[tokio::test]
 async fn a_store_in_memory_keeps_the_contract_of_stores() {
-    keeps_the_contract(false, async || MemoryPlace(MemoryStore::default())).await;
+    keeps_the_contract(StoreKind::InMemory, async || MemoryPlace(MemoryStore::default())).await;
 }
 
 #[tokio::test]

@@ -110,13 +110,19 @@ impl Endpoint {
         plain.then_some(Self(url))
     }
 
-    fn refused(key: &str, value: &str, form: &str) -> String {
+    /// The sentence about a value that is not in the `form` that is allowed.
+    pub(crate) fn refused(key: &str, value: &str, form: &str) -> String {
         format!("config key {key} is {}; it must be {form}", shown(&without_userinfo(value)))
     }
 
     /// The URL without a slash at its end.
     pub fn as_str(&self) -> &str {
         self.0.as_str().trim_end_matches('/')
+    }
+
+    /// The host's name or address, without a port.
+    pub fn host(&self) -> &str {
+        self.0.host_str().unwrap_or_default()
     }
 
     /// Whether it is plain http.

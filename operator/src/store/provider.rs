@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::{
     Detour, Options, Store, StoreError,
     azure::{self, AzureAccess, AzureBlob, AzureConfig},
+    gcs::{self, GcsAccess, GcsConfig, GoogleCloudStorage},
     s3::{self, S3, S3Access, S3Config},
 };
 use crate::location::{
@@ -18,7 +19,7 @@ use crate::location::{
 };
 
 /// The providers, by the names that messages give them.
-const SUPPORTED: &str = "supported: aws, azure";
+const SUPPORTED: &str = "supported: aws, azure, gcp";
 /// The most key names of a Secret that are reported.
 const MOST_KEYS: usize = 32;
 
@@ -29,6 +30,8 @@ pub enum ProviderConfig {
     S3(S3Config),
     /// Azure Blob Storage.
     Azure(AzureConfig),
+    /// Google Cloud Storage.
+    Gcs(GcsConfig),
 }
 
 /// What a provider needs besides the location.
@@ -38,6 +41,8 @@ pub enum Provider {
     S3(S3Access),
     /// Azure Blob Storage.
     Azure(AzureAccess),
+    /// Google Cloud Storage.
+    Gcs(GcsAccess),
 }
 
 /// A location with everything that is needed to talk to its store.
@@ -64,7 +69,10 @@ impl ProviderConfig {
                 location.check()?;
                 AzureConfig::checked(location, policy).map(Self::Azure)
             }
-            "gcp" => Err(location.invalid(format!("provider gcp is not supported yet; {SUPPORTED}"))),
+            "gcp" => {
+                location.check()?;
+                GcsConfig::checked(location, policy).map(Self::Gcs)
+            }
             other => Err(location.invalid(format!("provider {} is not supported; {SUPPORTED}", shown(other)))),
         }
     }
@@ -74,6 +82,7 @@ impl ProviderConfig {
         match self {
             Self::S3(config) => config.meaning(),
             Self::Azure(config) => config.meaning(),
+            Self::Gcs(config) => config.meaning(),
         }
     }
 
@@ -82,6 +91,7 @@ impl ProviderConfig {
         match self {
             Self::S3(_) => &s3::WORDS,
             Self::Azure(_) => &azure::WORDS,
+            Self::Gcs(_) => &gcs::WORDS,
         }
     }
 
@@ -91,6 +101,7 @@ impl ProviderConfig {
         let provider = match self {
             Self::S3(config) => Provider::S3(S3Access::of_nobody(config)),
             Self::Azure(config) => Provider::Azure(AzureAccess::of_nobody(config)),
+            Self::Gcs(config) => Provider::Gcs(GcsAccess::of_nobody(config)),
         };
         Resolved { location: location.clone(), provider, ca_pem: location.inline_ca().ok().flatten(), policy }
     }
@@ -102,6 +113,7 @@ impl Resolved {
         match &self.provider {
             Provider::S3(access) => access.known_values(),
             Provider::Azure(access) => access.known_values(),
+            Provider::Gcs(access) => access.known_values(),
         }
     }
 
@@ -109,7 +121,7 @@ impl Resolved {
     pub const fn is_of_pod(&self) -> bool {
         match &self.provider {
             Provider::S3(access) => access.credential.is_of_pod(),
-            Provider::Azure(_) => false,
+            Provider::Azure(_) | Provider::Gcs(_) => false,
         }
     }
 
@@ -118,6 +130,7 @@ impl Resolved {
         match &self.provider {
             Provider::S3(access) => access.credential.words(),
             Provider::Azure(_) => "an account key from a Secret",
+            Provider::Gcs(_) => "a service account's key from a Secret",
         }
     }
 
@@ -129,6 +142,7 @@ impl Resolved {
         match &self.provider {
             Provider::S3(access) => Ok(Arc::new(S3::open(self, access, options, detour).await?)),
             Provider::Azure(access) => Ok(Arc::new(AzureBlob::open(self, access, options, detour)?)),
+            Provider::Gcs(access) => Ok(Arc::new(GoogleCloudStorage::open(self, access, options, detour)?)),
         }
     }
 }
@@ -166,6 +180,7 @@ pub async fn resolve_noting(
         ProviderConfig::Azure(config) => {
             Provider::Azure(AzureAccess::resolve(config, location, &secrets, deployment).await?)
         }
+        ProviderConfig::Gcs(config) => Provider::Gcs(GcsAccess::resolve(config, location, &secrets, deployment).await?),
     };
     let ca_pem = match &location.ca_cert_ref {
         Some(reference) => {
@@ -210,8 +225,12 @@ pub async fn examine(
 ) -> Vec<Examined> {
     let api: Api<KubeSecret> = Api::namespaced(client.clone(), namespace);
     let mut examined = Vec::new();
-    let is_azure = location.provider == "azure";
-    let named = if is_azure { azure::named(location, deployment) } else { s3::secrets::named(location, deployment) };
+    let provider = location.provider.as_str();
+    let named = match provider {
+        "azure" => azure::named(location, deployment),
+        "gcp" => gcs::named(location, deployment),
+        _ => s3::secrets::named(location, deployment),
+    };
     for (name, used_for, wanted_key) in named {
         let mut facts = SecretFacts { name, used_for, wanted_key, exists: None, key_names: Vec::new() };
         let mut values = Vec::new();
@@ -220,10 +239,10 @@ pub async fn examine(
                 let mut data = found.data.unwrap_or_default();
                 facts.exists = Some(true);
                 facts.key_names = data.keys().take(MOST_KEYS).cloned().collect();
-                values = if is_azure {
-                    azure::values(&data, used_for)
-                } else {
-                    s3::secrets::values(&data, facts.wanted_key.as_deref(), used_for)
+                values = match provider {
+                    "azure" => azure::values(&data, used_for),
+                    "gcp" => gcs::values(&data, used_for),
+                    _ => s3::secrets::values(&data, facts.wanted_key.as_deref(), used_for),
                 };
                 wipe(&mut data);
             }
@@ -246,10 +265,10 @@ mod tests {
     #[test]
     fn a_provider_that_is_not_supported_is_refused_by_name() {
         for (provider, expected) in [
-            (json!("velero.io/foo"), "provider \"foo\" is not supported; supported: aws, azure"),
-            (json!(null), "provider \"\" is not supported; supported: aws, azure"),
+            (json!("velero.io/foo"), "provider \"foo\" is not supported; supported: aws, azure, gcp"),
+            (json!(null), "provider \"\" is not supported; supported: aws, azure, gcp"),
             (json!("azure"), "config key storageAccount is required"),
-            (json!("velero.io/gcp"), "provider gcp is not supported yet"),
+            (json!("velero.io/alibabacloud"), "provider \"alibabacloud\" is not supported"),
         ] {
             let spec = json!({"provider": provider, "objectStorage": {"bucket": "b"}});
             let location = Location::parse(&json!({"metadata": {"name": "offsite"}, "spec": spec})).expect("valid");

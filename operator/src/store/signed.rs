@@ -87,6 +87,9 @@ pub(super) fn life(
     Ok((life, limit))
 }
 
+/// The content type of a bundle.
+pub(super) const CONTENT_TYPE: &str = "application/gzip";
+
 /// The header under whose name a download is saved.
 pub(super) fn disposition(key: &Key) -> String {
     format!("attachment; filename=\"{}\"", key.file_name())

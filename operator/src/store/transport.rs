@@ -22,10 +22,11 @@ use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
+use jiff::{SignedDuration, Timestamp};
 use tower_service::Service;
 
 use super::{
-    StoreError,
+    Answer, StoreError,
     connect::{EndpointAccess, Idle, Tcp, host_and_port},
     wire::{HANDSHAKE, WireError, ahead, handshake_error, io_kind, wire_error},
 };
@@ -91,6 +92,12 @@ impl HttpTransport {
             .pool_timer(TokioTimer::new())
             .build(Connector(https));
         Ok(Self { client, reach, skew: Skew(Arc::new(AtomicI64::new(UNKNOWN))) })
+    }
+
+    /// Now, by the store's clock as far as it is known.
+    pub(super) fn store_time(&self, now: Timestamp) -> Result<Timestamp, StoreError> {
+        now.checked_add(SignedDuration::from_secs(self.skew.seconds()))
+            .map_err(|_| StoreError::Skewed { answer: Answer::default(), ahead: None })
     }
 
     pub(super) fn skew(&self) -> Skew {

@@ -6,6 +6,7 @@ pub mod collection;
 pub mod contract;
 pub mod download_proxy;
 pub mod flavours;
+pub mod gcs_sessions;
 pub mod http;
 pub mod memory_store;
 pub mod pages;

@@ -170,7 +170,7 @@ impl UploadHooks for UploadRecorder<'_> {
         Box::pin(async move {
             assert!(!upload_id.is_empty());
             let open = match self.at_begin {
-                Some(place) => place.unfinished().await,
+                Some(place) => place.unfinished().await.unwrap_or(1),
                 None => 1,
             };
             self.calls.lock().expect("not poisoned").push(format!("begun, {open} open"));

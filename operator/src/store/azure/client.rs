@@ -1,36 +1,24 @@
 //! Requests to a blob container: made, signed, sent again after a passing failure, and their refusals interpreted.
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
-use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
-use hyper::body::{Frame, Incoming};
-use jiff::{SignedDuration, Timestamp, tz::TimeZone};
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
-use tokio_util::io::ReaderStream;
+use hyper::body::Incoming;
+use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
-    sign::{AccountKey, VERSION, in_path, in_query},
+    sign::{AccountKey, VERSION},
     words::{WORDS, credential_cure, permission},
 };
 use crate::{
     location::Endpoint,
     store::{
-        Action, Answer, StoreError, Upload,
-        transport::{HttpTransport, MOST_ANSWER, RequestBody},
-        verify::local,
+        Action, Answer, StoreError,
+        rest::{Content, attempted, in_path, in_query, set_plain},
+        transport::{HttpTransport, RequestBody},
         wire,
     },
 };
 
-/// How often a request is sent.
-const ATTEMPTS: u32 = 3;
-/// The pause before the second attempt; each further one is four times as long.
-const PAUSE: Duration = Duration::from_millis(500);
-/// Bytes of a file that are in memory at once, for each request.
-const PIECE: usize = 64 << 10;
 /// Azure accepts a request's time this many seconds around its own.
 const CLOCK_TOLERANCE: i64 = 15 * 60;
 
@@ -54,14 +42,6 @@ pub(super) struct BlobRequest<'a> {
     pub(super) content: Content<'a>,
 }
 
-/// What a request sends.
-pub(super) enum Content<'a> {
-    /// Bytes in memory.
-    Memory(Bytes),
-    /// A range of a file.
-    File { upload: &'a Upload<'a>, from: u64, length: u64 },
-}
-
 impl<'a> BlobRequest<'a> {
     pub(super) fn new(action: Action, method: Method, blob: &'a str) -> Self {
         let (query, headers) = (Vec::new(), HeaderMap::new());
@@ -75,38 +55,13 @@ impl<'a> BlobRequest<'a> {
 
     /// A header. Characters that headers cannot carry become `_`.
     pub(super) fn header(mut self, name: HeaderName, value: &str) -> Self {
-        let plain: String =
-            value.chars().map(|letter| if letter.is_ascii_graphic() || letter == ' ' { letter } else { '_' }).collect();
-        if let Ok(value) = HeaderValue::from_str(&plain) {
-            self.headers.insert(name, value);
-        }
+        set_plain(&mut self.headers, name, value);
         self
     }
 
     pub(super) fn content(mut self, content: Content<'a>) -> Self {
         self.content = content;
         self
-    }
-}
-
-impl Content<'_> {
-    fn length(&self) -> u64 {
-        match self {
-            Self::Memory(bytes) => bytes.len() as u64,
-            Self::File { length, .. } => *length,
-        }
-    }
-
-    async fn body(&self) -> Result<RequestBody, StoreError> {
-        match self {
-            Self::Memory(bytes) => Ok(Full::new(bytes.clone()).map_err(Into::into).boxed_unsync()),
-            Self::File { upload, from, length } => {
-                let mut file = tokio::fs::File::open(upload.file).await.map_err(|error| local(upload, error))?;
-                file.seek(std::io::SeekFrom::Start(*from)).await.map_err(|error| local(upload, error))?;
-                let pieces = ReaderStream::with_capacity(file.take(*length), PIECE);
-                Ok(StreamBody::new(pieces.map_ok(Frame::data).map_err(Into::into)).boxed_unsync())
-            }
-        }
     }
 }
 
@@ -117,25 +72,9 @@ impl BlobClient {
         format!("{}/{}{slash}{}", self.endpoint.as_str(), in_path(&self.container), in_path(blob))
     }
 
-    /// Now, by the store's clock as far as it is known.
-    pub(super) fn store_time(&self, now: Timestamp) -> Result<Timestamp, StoreError> {
-        now.checked_add(SignedDuration::from_secs(self.transport.skew().seconds()))
-            .map_err(|_| StoreError::Skewed { answer: Answer::default(), ahead: None })
-    }
-
-    /// Sends the request until it is answered with success; after the last attempt the error says why it was not.
+    /// Sends the request, again after a passing failure.
     pub(super) async fn send(&self, request: &BlobRequest<'_>) -> Result<Response<Incoming>, StoreError> {
-        let mut attempt = 1;
-        loop {
-            match self.send_once(request).await {
-                // The next attempt of a skewed request is signed by the store's clock.
-                Err(error) if attempt < ATTEMPTS && error.is_transient() && !matches!(error, StoreError::Full(_)) => {
-                    tokio::time::sleep(PAUSE * 4_u32.pow(attempt - 1)).await;
-                    attempt += 1;
-                }
-                ended => return ended,
-            }
-        }
+        attempted(|| self.send_once(request)).await
     }
 
     async fn send_once(&self, request: &BlobRequest<'_>) -> Result<Response<Incoming>, StoreError> {
@@ -153,7 +92,7 @@ impl BlobClient {
             }
         }
         let uri: Uri = url.parse().map_err(|_| not_built())?;
-        let time = self.store_time(Timestamp::now())?.to_zoned(TimeZone::UTC);
+        let time = self.transport.store_time(Timestamp::now())?.to_zoned(TimeZone::UTC);
         let mut headers = request.headers.clone();
         let mut set = |name: HeaderName, value: &str| -> Result<(), StoreError> {
             headers.insert(name, HeaderValue::from_str(value).map_err(|_| not_built())?);
@@ -220,25 +159,6 @@ fn judged(answer: Answer, ahead: Option<i64>, action: Action, container: &str, b
         }
         _ => StoreError::Rejected(answer),
     }
-}
-
-/// A 404 is taken for an absent blob: an absent container is another error.
-pub(super) fn is_absent(error: &StoreError) -> bool {
-    matches!(error, StoreError::Rejected(answer) if answer.status == 404)
-}
-
-/// The whole of a short answer, as text.
-pub(super) async fn text(response: Response<Incoming>) -> Result<String, StoreError> {
-    let status = response.status().as_u16();
-    let body = Limited::new(response.into_body(), MOST_ANSWER).collect().await;
-    let body = body.map_err(|_| StoreError::Unavailable(Answer::new(status, None)))?.to_bytes();
-    String::from_utf8(body.into()).map_err(|_| StoreError::Unavailable(Answer::new(status, None)))
-}
-
-/// The content of an answer, as it arrives; an error ends it.
-pub(super) fn pieces(response: Response<Incoming>) -> stream::BoxStream<'static, Result<Bytes, StoreError>> {
-    let body = response.into_body().into_data_stream();
-    body.map_err(|_| StoreError::silent("the response was interrupted")).boxed()
 }
 
 #[cfg(test)]

@@ -38,8 +38,6 @@ pub struct AzureConfig {
     pub public_endpoint: Endpoint,
     /// `blockSizeInBytes`. As in the plugin, a value that no block can have counts as none.
     pub block: Option<u64>,
-    /// `credentialsFile`: a path in the Velero server's pod.
-    pub credentials_file: Option<String>,
 }
 
 impl AzureConfig {
@@ -96,7 +94,6 @@ impl AzureConfig {
                 .map(|value| Endpoint::parse_with_path("storageAccountURI", value))
                 .transpose()?,
             block: block.filter(|bytes| (1..=LARGEST_BLOCK).contains(bytes)),
-            credentials_file: get("credentialsFile").map(ToOwned::to_owned),
         })
     }
 }
@@ -149,7 +146,6 @@ mod tests {
                 endpoint: Some(Endpoint::parse_with_path("storageAccountURI", uri).expect("valid")),
                 public_endpoint: host("acct1", "blob.core.windows.net").expect("valid"),
                 block: Some(1 << 20),
-                credentials_file: Some("/credentials/cloud".to_owned()),
             }
         );
         for block in ["0", "104857601", "many", "-1"] {

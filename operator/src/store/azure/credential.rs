@@ -7,10 +7,9 @@ use k8s_openapi::ByteString;
 use serde_json::Value;
 
 use super::{AzureConfig, config::host, env_file, sign::AccountKey};
-use crate::location::{
-    Endpoint, Location, LocationError, SecretReader,
-    deployment::{EnvValue, SecretKey, Server, mounted},
-    shown,
+use crate::{
+    location::{Endpoint, Location, LocationError, SecretReader, shown},
+    store::credentials_file::{self, CERTIFICATES, masked, source},
 };
 
 /// The variable of Velero's Deployment that names the credentials file.
@@ -26,13 +25,8 @@ const PUBLIC: [&str; 6] = [
     "AZURE_CLIENT_ID",
     "AZURE_CLIENT_CERTIFICATE_PATH",
 ];
-/// Shorter values are not keys; masking them would blank ordinary words.
-const SHORTEST: usize = 8;
-/// The most values of a Secret that are masked.
-const MOST_VALUES: usize = 64;
-
-const CREDENTIAL: &str = "credential";
-const CERTIFICATES: &str = "caCertRef";
+/// What `spec.credential` must name.
+const WANTED: &str = "a file with an account key (Microsoft Entra identities are not supported yet)";
 
 /// What Azure needs besides the location.
 #[derive(Clone, Debug)]
@@ -53,7 +47,7 @@ impl AzureAccess {
         secrets: &SecretReader<'_>,
         deployment: Option<&Value>,
     ) -> Result<Self, LocationError> {
-        let place = source(location, config.credentials_file.as_deref(), deployment)?;
+        let place = source(location, FILE, WANTED, deployment)?;
         let text = secrets.text(&place).await?;
         Self::of_file(config, text.expose(), &format!("Secret {}/{}", place.name, place.key))
             .map_err(|why| location.credential_error(why))
@@ -106,42 +100,15 @@ fn of_cloud(config: &AzureConfig, cloud: &str) -> Result<Endpoint, String> {
     }
 }
 
-/// Where the credentials file is: `spec.credential`, else what config or the Velero server's pod template name.
-fn source(location: &Location, path: Option<&str>, deployment: Option<&Value>) -> Result<SecretKey, LocationError> {
-    if let Some(key) = &location.credential {
-        return Ok(key.clone());
-    }
-    let server = deployment.and_then(Server::of);
-    if let Some(path) = path {
-        return mounted(location, server, "config key credentialsFile", path);
-    }
-    match server.and_then(|server| server.env(FILE)) {
-        Some(EnvValue::Literal(path)) => mounted(location, server, FILE, path.expose()),
-        Some(EnvValue::Secret(_)) => {
-            Err(location
-                .credential_error(format!("the Velero server's {FILE} is not a plain path; set spec.credential")))
-        }
-        None => Err(location.credential_error(format!(
-            "no credential found: spec.credential is not set, and Velero's Deployment has no {FILE}; set \
-             spec.credential to a file with an account key (Microsoft Entra identities are not supported yet)"
-        ))),
-    }
-}
-
 /// Name, use and wanted key of each Secret that the location names, even if it cannot be used.
 pub(in crate::store) fn named(
     location: &Location,
     deployment: Option<&Value>,
 ) -> Vec<(String, &'static str, Option<String>)> {
-    // An unreadable config names no path; spec.credential and the server's Deployment can still name Secrets.
-    let path = location.config.get("credentialsFile").map(String::as_str).filter(|path| !path.is_empty());
-    let credential = source(location, path, deployment).ok().map(|place| (place, CREDENTIAL));
-    let certificates = location.ca_cert_ref.clone().map(|place| (place, CERTIFICATES));
-    let all = credential.into_iter().chain(certificates);
-    all.map(|(place, used_for)| (place.name, used_for, Some(place.key))).collect()
+    credentials_file::named(location, FILE, deployment)
 }
 
-/// The values of a Secret that must be masked. Too many cost only readability; too few would leak.
+/// The values of a Secret that must be masked.
 pub(in crate::store) fn values(data: &BTreeMap<String, ByteString>, used_for: &str) -> Vec<(&'static str, Secret)> {
     if used_for == CERTIFICATES {
         return Vec::new();
@@ -158,9 +125,7 @@ pub(in crate::store) fn values(data: &BTreeMap<String, ByteString>, used_for: &s
             })),
         }
     }
-    values.retain(|value| value.expose().len() >= SHORTEST);
-    values.truncate(MOST_VALUES);
-    values.into_iter().map(|value| ("known-secret-key", value)).collect()
+    masked(values)
 }
 
 #[cfg(test)]
@@ -168,6 +133,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::store::credentials_file::CREDENTIAL;
 
     fn location(spec: &Value) -> Location {
         let mut whole = json!({"metadata": {"name": "offsite"},
@@ -253,11 +219,10 @@ mod tests {
         for (location, expected) in
             [(&own, ("own", "k")), (&other, ("server-keys", "other")), (&plain, ("server-keys", "cloud"))]
         {
-            let config = AzureConfig::parse(location).expect("valid");
-            let found = source(location, config.credentials_file.as_deref(), Some(&deployment)).expect("found");
+            let found = source(location, FILE, WANTED, Some(&deployment)).expect("found");
             assert_eq!((found.name.as_str(), found.key.as_str()), expected);
         }
-        let why = source(&plain, None, None).expect_err("none").to_string();
+        let why = source(&plain, FILE, WANTED, None).expect_err("none").to_string();
         assert!(why.contains("no credential found") && why.contains("set spec.credential"), "{why}");
         let broken = location(&json!({"credential": {"name": "own", "key": "k"}, "config": {"foo": "x"}}));
         assert_eq!(named(&broken, None), [("own".to_owned(), CREDENTIAL, Some("k".to_owned()))]);

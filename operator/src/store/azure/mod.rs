@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use debugbundle_redact::Secret;
-use futures::{FutureExt as _, TryStreamExt as _, future::BoxFuture};
+use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderMap, HeaderName, Method, header};
 use jiff::{SignedDuration, Timestamp};
 
@@ -13,13 +13,12 @@ use super::{
     Action, Deletion, Detour, Folder, Folders, Key, ListPage, ListedBundle, ObjectBody, OpenUpload, Options, Resolved,
     Signed, SignedUrl, Store, StoreError, StoreFuture, Stored, Upload, UploadHooks, VeleroFile, Way,
     connect::EndpointAccess,
+    rest::{self, is_absent, length, pieces, ranged, text},
     signed::{disposition, life},
-    transport::HttpTransport,
     verify::{ReadsRanges, verify},
 };
-use crate::probe::ProbeStep;
 use answers::BlobPage;
-use client::{BlobClient, BlobRequest, is_absent, pieces, text};
+use client::{BlobClient, BlobRequest};
 pub use config::AzureConfig;
 pub use credential::AzureAccess;
 pub(super) use credential::{named, values};
@@ -71,12 +70,7 @@ impl AzureBlob {
         options: Options,
         detour: Option<Arc<dyn Detour>>,
     ) -> Result<Self, StoreError> {
-        let reach = EndpointAccess::stores(resolved.policy)
-            .map_err(|error| StoreError::Unreachable { at: ProbeStep::Connection, why: error.to_string() })?
-            .with_detour(detour);
-        let transport = HttpTransport::new(resolved.ca_pem.as_deref(), false, reach.clone()).map_err(|_| {
-            StoreError::Unreachable { at: ProbeStep::Tls, why: "the location's certificates cannot be used".to_owned() }
-        })?;
+        let (transport, reach) = rest::transport(resolved, detour)?;
         let key = AccountKey::new(&access.config.account, &access.key)
             .ok_or_else(|| StoreError::NoCredential("the account key is not base64".to_owned()))?;
         let (endpoint, container) = (access.endpoint.clone(), resolved.location.bucket.clone());
@@ -142,24 +136,12 @@ fn stored(headers: &HeaderMap) -> Stored {
     Stored { bytes, sha256: meta.get("sha256").cloned(), etag: text(&header::ETAG), meta }
 }
 
-fn length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
 impl ReadsRanges for AzureBlob {
     fn range<'a>(&'a self, key: &'a Key, from: u64, length: u64) -> StoreFuture<'a, Vec<u8>> {
         async move {
             let request = BlobRequest::new(Action::Get, Method::GET, key.as_str())
-                .header(header::RANGE, &format!("bytes={from}-{}", from + length - 1));
-            let (mut body, mut read) = (pieces(self.client.send(&request).await?), Vec::new());
-            while let Some(piece) = body.try_next().await? {
-                read.extend_from_slice(&piece);
-                // A store that ignores ranges sends the whole object: it is not read to its end.
-                if read.len() as u64 > length {
-                    return Err(StoreError::Corrupt("the store returned more than the requested range".to_owned()));
-                }
-            }
-            Ok(read)
+                .header(header::RANGE, &rest::range(from, length));
+            ranged(self.client.send(&request).await?, length).await
         }
         .boxed()
     }
@@ -272,7 +254,7 @@ impl Store for AzureBlob {
             let (life, limit) = life(ttl, None, now)?;
             let life = SignedDuration::try_from(life).unwrap_or(SignedDuration::ZERO);
             // The store judges a URL's age by its own clock, and a signed URL cannot be corrected.
-            let start = self.client.store_time(now)?;
+            let start = self.client.transport.store_time(now)?;
             let endpoint = &self.client.endpoint;
             let query = self.client.key.sas(&BlobSas {
                 container: &self.client.container,

@@ -7,17 +7,13 @@ use debugbundle_redact::Secret;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, Method, header};
 use jiff::{Timestamp, tz::TimeZone};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use crate::store::rest::in_query;
+
 /// The version of the Blob service's API that requests and URLs use.
 pub(super) const VERSION: &str = "2021-12-02";
-
-/// What a query value must not contain as it is.
-const IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// What a path must not contain as it is.
-const IN_PATH: &AsciiSet = &IN_QUERY.remove(b'/');
 
 /// An account and one of its keys.
 #[derive(Clone)]
@@ -148,21 +144,12 @@ impl AccountKey {
     }
 }
 
-/// A value, encoded for a query.
-pub(super) fn in_query(value: &str) -> String {
-    utf8_percent_encode(value, IN_QUERY).to_string()
-}
-
-/// Container and key, encoded for a path.
-pub(super) fn in_path(value: &str) -> String {
-    utf8_percent_encode(value, IN_PATH).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::store::rest::in_path;
 
     /// The key of the vectors; of no account.
     const KEY: &str = "bm90IGEgcmVhbCBrZXkgb2YgYW55IGFjY291bnQsIG9ubHkgYSB0ZXN0IHZlY3Rvcg==";

@@ -7,43 +7,30 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use debugbundle_format::hex;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use http::{HeaderName, Method, header};
 use jiff::Timestamp;
-use md5::{Digest as _, Md5};
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use super::{
     AzureBlob,
     answers::block_names,
-    client::{BlobClient, BlobRequest, Content, is_absent, pieces},
+    client::{BlobClient, BlobRequest},
 };
 use crate::store::{
     Action, Key, Store as _, StoreError, Upload, UploadHooks,
-    signed::disposition,
-    verify::{holds, local},
+    rest::{Content, is_absent, md5_of, new_upload_id, pieces},
+    signed::{CONTENT_TYPE, disposition},
+    verify::holds,
 };
 
-/// The content type of a bundle.
-const CONTENT_TYPE: &str = "application/gzip";
 /// Blocks that are sent at once.
 const IN_FLIGHT: usize = 2;
 /// Azure takes 50 000.
 const MOST_BLOCKS: u64 = 49_000;
-/// Bytes of the file that are in memory at once, while they are hashed.
-const PIECE: usize = 64 << 10;
 /// The last part of the marking block's name.
 const MARK: &str = "begin";
 /// Bytes of a list of blocks that are read.
 const SOME_BLOCKS: usize = 64 << 10;
-
-/// The id of an upload: when it began, in seconds, and random digits.
-fn new_id(now: Timestamp) -> Result<String, StoreError> {
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(|_| StoreError::NotNoted("the system has no random numbers".to_owned()))?;
-    Ok(format!("{:010}-{}", now.as_second(), hex(&random)))
-}
 
 /// The upload that a block belongs to, and when it began; `None` for a block of another program.
 fn upload_of(block: &str) -> Option<(&str, Timestamp)> {
@@ -115,7 +102,7 @@ impl AzureBlob {
         upload: &Upload<'_>,
         hooks: &dyn UploadHooks,
     ) -> Result<(), StoreError> {
-        let (id, before) = (new_id(Timestamp::now())?, self.before(key).await?);
+        let (id, before) = (new_upload_id(Timestamp::now())?, self.before(key).await?);
         let mut open = Open { client: self.client.clone(), key: key.as_str().to_owned(), armed: true };
         let sent = async {
             let mark = Content::Memory(Bytes::from_static(b"-"));
@@ -265,24 +252,6 @@ impl Drop for Open {
     }
 }
 
-/// The MD5 of a range of the file, in base64.
-async fn md5_of(upload: &Upload<'_>, from: u64, length: u64) -> Result<String, StoreError> {
-    let mut file = tokio::fs::File::open(upload.file).await.map_err(|error| local(upload, error))?;
-    file.seek(std::io::SeekFrom::Start(from)).await.map_err(|error| local(upload, error))?;
-    let mut file = file.take(length);
-    let (mut sum, mut buffer) = (Md5::new(), vec![0; PIECE]);
-    loop {
-        let read = file.read(&mut buffer).await.map_err(|error| local(upload, error))?;
-        if read == 0 && file.limit() > 0 {
-            return Err(local(upload, std::io::ErrorKind::UnexpectedEof.into()));
-        }
-        if read == 0 {
-            return Ok(STANDARD.encode(sum.finalize()));
-        }
-        sum.update(&buffer[..read]);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,7 +259,7 @@ mod tests {
     #[test]
     fn a_blocks_name_says_whose_it_is_and_since_when() {
         let now: Timestamp = "2026-11-26T03:00:00Z".parse().expect("a time");
-        let id = new_id(now).expect("an id");
+        let id = new_upload_id(now).expect("an id");
         let names = [MARK, "00000", "48999"].map(|last| block_name(&id, last));
         assert!(names.iter().all(|name| name.len() == names[0].len()), "{names:?}");
         for name in names {
