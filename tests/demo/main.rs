@@ -9,8 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clap::{Parser, ValueEnum};
 use debugbundle_crd::{DebugBundle, Phase};
-use harness::{Context, Operator, TestCluster, Velero, operator::program, tools, until, with_namespace_on};
+use harness::{
+    Context, Operator, TestCluster, Velero, clouds::Cloud, operator::program, tools, until, with_namespace_on,
+};
 use kube::{
     ResourceExt,
     api::{DynamicObject, ListParams},
@@ -20,20 +23,32 @@ use serde_json::json;
 /// Name of the DebugBundle that is asked for.
 const NAME: &str = "restore-r1";
 
+/// The main use case in one command, on real servers of this machine.
+#[derive(Clone, Copy, Debug, Parser)]
+#[command(bin_name = "cargo demo")]
+struct Options {
+    /// Where Velero's Backups and the bundles are: an S3 server, or an emulator of a cloud's store.
+    #[arg(long, value_enum, default_value_t = StoreOption::S3)]
+    store: StoreOption,
+    /// Leave everything up afterwards, until Ctrl-C.
+    #[arg(long)]
+    keep: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum StoreOption {
+    S3,
+    Azure,
+    Gcs,
+}
+
 fn main() -> ExitCode {
-    let keep = match std::env::args().skip(1).collect::<Vec<_>>().as_slice() {
-        [] => false,
-        [flag] if flag == "--keep" => true,
-        _ => {
-            eprintln!("usage: cargo demo [--keep]\n  --keep  leave everything up afterwards, until Ctrl-C");
-            return ExitCode::from(2);
-        }
-    };
+    let options = Options::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     match runtime {
         Ok(runtime) => {
             runtime.block_on(async {
-                with_namespace_on(TestCluster::shared().await, "velero", |context| run(context, keep)).await;
+                with_namespace_on(TestCluster::shared().await, "velero", |context| run(context, options)).await;
             });
             ExitCode::SUCCESS
         }
@@ -44,11 +59,24 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(context: Arc<Context>, keep: bool) {
+async fn run(context: Arc<Context>, options: Options) {
+    let cloud = match options.store {
+        StoreOption::S3 => None,
+        StoreOption::Azure => Some(Cloud::azure().await),
+        StoreOption::Gcs => Some(Cloud::google().await),
+    };
+    if let Some(cloud) = &cloud {
+        cloud.create_bucket("velero").await;
+        cloud.location(&context, "velero").await;
+        say(&format!("an emulator of {} is up, and Backups go there", cloud.name()));
+    }
     say("etcd, kube-apiserver and an S3 are up; now the operator is built (minutes the first time, seconds later)");
     let operator = Operator::of(&context).automatic().ready().await;
     say("the operator is ready; now a real Velero server (some ten seconds)");
-    let velero = Velero::start(&context).await;
+    let velero = match &cloud {
+        Some(cloud) => Velero::of(&context).in_cloud(cloud).start().await,
+        None => Velero::start(&context).await,
+    };
     say(
         "Velero is up and its location is Available; now a backup, and a restore into a namespace whose quota is used up",
     );
@@ -79,7 +107,7 @@ async fn run(context: Arc<Context>, keep: bool) {
         indented(&cli(&context, [OsStr::new("cat"), "--file".as_ref(), file.as_os_str(), "summary.md".as_ref()]).await)
     );
     say(&format!("the bundle is {}", file.display()));
-    if keep {
+    if options.keep {
         stay_up(&context).await;
     }
     drop((operator, velero));

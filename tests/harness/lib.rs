@@ -12,7 +12,7 @@
 //!   permissions, and [`rights`] compares its calls with them. [`bundle`] reads the result and compares its manifest
 //!   with the [`schema`].
 //! * [`seaweedfs`] is a second object store, for the contract of stores alone; [`azurite`] and [`gcs`] emulate the
-//!   clouds' own, and [`refusing`] answers as they refuse.
+//!   clouds' own, [`clouds`] makes them alike, and [`refusing`] answers as they refuse.
 //! * [`s3_proxy`] stands before the store, records requests and disturbs the ones that a test selects.
 //! * [`proxy`] stands before the object store or the API server and disturbs its connections on demand; [`api_proxy`]
 //!   loses replies of the API server and lets watches expire.
@@ -35,6 +35,7 @@ pub mod azurite;
 pub mod bulk_objects;
 pub mod bundle;
 pub mod chromium;
+pub mod clouds;
 pub mod context;
 mod crds;
 mod creation;

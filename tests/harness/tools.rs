@@ -34,6 +34,10 @@ pub enum Tool {
     Velero,
     /// Velero's plugin for S3.
     VeleroPluginForAws,
+    /// Velero's plugin for Google Cloud Storage.
+    VeleroPluginForGcp,
+    /// Velero's plugin for Azure Blob Storage.
+    VeleroPluginForMicrosoftAzure,
     /// A scanner that finds secrets in files, as people run it before they publish files.
     Gitleaks,
     /// Installs the chart for users; the tests only render it.
@@ -172,6 +176,22 @@ static AWS_PLUGIN: Family = Family {
     tags: "",
     takes: "4 minutes",
 };
+static GCP_PLUGIN: Family = Family {
+    name: "velero-plugin-for-gcp",
+    packages: &["github.com/vmware-tanzu/velero-plugin-for-gcp/velero-plugin-for-gcp"],
+    module: "github.com/vmware-tanzu/velero-plugin-for-gcp",
+    version_flags: "",
+    tags: "",
+    takes: "a minute",
+};
+static AZURE_PLUGIN: Family = Family {
+    name: "velero-plugin-for-microsoft-azure",
+    packages: &["github.com/vmware-tanzu/velero-plugin-for-microsoft-azure/velero-plugin-for-microsoft-azure"],
+    module: "github.com/vmware-tanzu/velero-plugin-for-microsoft-azure",
+    version_flags: "",
+    tags: "",
+    takes: "a minute",
+};
 static GITLEAKS: Family = Family {
     name: "gitleaks",
     packages: &["github.com/zricethezav/gitleaks/v8"],
@@ -248,6 +268,8 @@ impl Tool {
             Self::FakeGcsServer => "fake-gcs-server",
             Self::Velero => "velero",
             Self::VeleroPluginForAws => "velero-plugin-for-aws",
+            Self::VeleroPluginForGcp => "velero-plugin-for-gcp",
+            Self::VeleroPluginForMicrosoftAzure => "velero-plugin-for-microsoft-azure",
             Self::Gitleaks => "gitleaks",
             Self::Helm => "helm",
             Self::Kubelet => "kubelet",
@@ -268,6 +290,8 @@ impl Tool {
             Self::FakeGcsServer => &FAKE_GCS_SERVER,
             Self::Velero => &VELERO,
             Self::VeleroPluginForAws => &AWS_PLUGIN,
+            Self::VeleroPluginForGcp => &GCP_PLUGIN,
+            Self::VeleroPluginForMicrosoftAzure => &AZURE_PLUGIN,
             Self::Gitleaks => &GITLEAKS,
             Self::Helm => &HELM,
             Self::Kubelet | Self::KubeScheduler => &KUBERNETES_NODE,
@@ -468,10 +492,21 @@ mod tests {
     #[test]
     fn every_family_says_the_version_that_it_builds() {
         let node = [&KUBERNETES_NODE, &VELERO_RESTORE_HELPER, &CONTAINERD, &CNI];
-        for family in
-            [&ETCD, &KUBERNETES, &VERSITYGW, &FAKE_GCS_SERVER, &VELERO, &AWS_PLUGIN, &GITLEAKS, &HELM, &PROMETHEUS]
-                .into_iter()
-                .chain(node)
+        for family in [
+            &ETCD,
+            &KUBERNETES,
+            &VERSITYGW,
+            &FAKE_GCS_SERVER,
+            &VELERO,
+            &AWS_PLUGIN,
+            &GCP_PLUGIN,
+            &AZURE_PLUGIN,
+            &GITLEAKS,
+            &HELM,
+            &PROMETHEUS,
+        ]
+        .into_iter()
+        .chain(node)
         {
             let recipe = Recipe::of(family).expect("tests/tools has go.mod and go.sum");
             assert!(recipe.version != "v0.0.0", "{}: no version of {} in go.mod", family.name, family.module);

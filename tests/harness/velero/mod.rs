@@ -1,4 +1,4 @@
-//! A real Velero server as a process, in a test's own namespace, with the AWS plugin; and Velero's own CLI. [`work`]
+//! A real Velero server as a process, in a test's own namespace, with the AWS plugin and those of clouds; and Velero's own CLI. [`work`]
 //! creates Backups and Restores, [`recipes`] bring them into each phase.
 //!
 //! The server listens on :8080, which no flag changes: only one can run in a network namespace, so tests that need it
@@ -8,6 +8,7 @@ mod port_lock;
 pub mod recipes;
 pub mod work;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 
+use crate::clouds::{self, Cloud};
 use crate::process::Process;
 use crate::stand::free_port;
 use crate::tools::{self, Tool};
@@ -27,6 +29,8 @@ pub const POD: &str = "velero-7c9f8d-x2x7q";
 
 const CONTAINER: &str = "velero";
 const PLUGIN_CONTAINER: &str = "velero-velero-plugin-for-aws";
+/// The location on the stand's S3.
+const DEFAULT: &str = "default";
 const READY_WITHIN: Duration = Duration::from_mins(1);
 
 /// How to start the server; see [`Velero::of`].
@@ -34,12 +38,16 @@ pub struct VeleroBuilder {
     context: Arc<Context>,
     fs_timeout: String,
     flags: Vec<String>,
+    plugins: Vec<Tool>,
+    location: &'static str,
 }
 
 /// A running Velero server; dropping it ends it with its plugins.
 pub struct Velero {
     /// The test it belongs to.
     pub context: Arc<Context>,
+    /// Where its Backups go.
+    location: &'static str,
     flags: Vec<String>,
     process: Process,
     starts: usize,
@@ -51,7 +59,13 @@ pub struct Velero {
 impl Velero {
     /// A server for this test's namespace.
     pub fn of(context: &Arc<Context>) -> VeleroBuilder {
-        VeleroBuilder { context: context.clone(), fs_timeout: "20s".to_owned(), flags: Vec::new() }
+        VeleroBuilder {
+            context: context.clone(),
+            fs_timeout: "20s".to_owned(),
+            flags: Vec::new(),
+            plugins: vec![Tool::VeleroPluginForAws],
+            location: DEFAULT,
+        }
     }
 
     /// A server for this test's namespace, ready to work.
@@ -83,9 +97,9 @@ impl Velero {
     pub async fn restart(&mut self) {
         self.process.kill();
         self.starts += 1;
-        self.process = launch(&self.context, &self.flags, self.starts).await;
+        self.process = launch(&self.context, self.location, &self.flags, self.starts).await;
         self.show_pod().await;
-        wait_available(&self.context, &self.process).await;
+        wait_available(&self.context, self.location, &self.process).await;
     }
 
     /// Runs Velero's CLI in this namespace, for at most two minutes.
@@ -137,13 +151,24 @@ impl VeleroBuilder {
         self
     }
 
+    /// With the plugin of this cloud, and with Backups in its location, which the test has made.
+    #[must_use]
+    pub fn in_cloud(mut self, cloud: &Cloud) -> Self {
+        self.plugins.push(cloud.plugin());
+        self.location = clouds::LOCATION;
+        self
+    }
+
     /// Takes this test's turn, starts the server, and waits until it has found the location Available.
     pub async fn start(self) -> Velero {
-        let Self { context, fs_timeout, flags: further } = self;
+        let Self { context, fs_timeout, flags: further, plugins: tools, location } = self;
         let place = PortLock::take().await;
         let plugins = context.folder("velero-plugins");
-        let plugin = tools::path(Tool::VeleroPluginForAws).await.unwrap_or_else(|error| panic!("{error}"));
-        std::os::unix::fs::symlink(plugin, plugins.join("velero-plugin-for-aws")).expect("a link to the plugin");
+        for tool in tools {
+            let plugin = tools::path(tool).await.unwrap_or_else(|error| panic!("{error}"));
+            let name = plugin.file_name().expect("a file").to_owned();
+            std::os::unix::fs::symlink(plugin, plugins.join(name)).expect("a link to the plugin");
+        }
         let metrics_port = free_port().expect("a free port");
         let mut flags = vec![
             // Plugins get all arguments except the first, so `server` must be the first.
@@ -164,10 +189,10 @@ impl VeleroBuilder {
         flags.extend(short.map(str::to_owned));
         flags.extend(further);
         let node = context.node("velero").await;
-        let process = launch(&context, &flags, 1).await;
-        let velero = Velero { context, flags, process, starts: 1, node, metrics_port, _place: place };
+        let process = launch(&context, location, &flags, 1).await;
+        let velero = Velero { context, location, flags, process, starts: 1, node, metrics_port, _place: place };
         velero.show_pod().await;
-        wait_available(&velero.context, &velero.process).await;
+        wait_available(&velero.context, location, &velero.process).await;
         velero
     }
 }
@@ -176,9 +201,11 @@ fn log_of(context: &Context, start: usize) -> PathBuf {
     context.log_file(&format!("velero-{start}"))
 }
 
-async fn launch(context: &Context, flags: &[String], start: usize) -> Process {
+async fn launch(context: &Context, location: &str, flags: &[String], start: usize) -> Process {
     // For ten seconds after a validation, Velero does not check a location again.
-    context.patch_velero("BackupStorageLocation", "default", json!({"status": null})).await;
+    for location in BTreeSet::from([DEFAULT, location]) {
+        context.patch_velero("BackupStorageLocation", location, json!({"status": null})).await;
+    }
     let velero = tools::path(Tool::Velero).await.unwrap_or_else(|error| panic!("{error}"));
     let mut command = Command::new(velero);
     command.args(flags).env("KUBECONFIG", context.stand.kubeconfig());
@@ -194,12 +221,12 @@ async fn launch(context: &Context, flags: &[String], start: usize) -> Process {
     Process::spawn("velero", &command, &log_of(context, start)).expect("velero can be started")
 }
 
-async fn wait_available(context: &Context, process: &Process) {
+async fn wait_available(context: &Context, location: &str, process: &Process) {
     until(READY_WITHIN, "the Velero server has found its location Available", || async {
         if let Some(code) = process.exited() {
             panic!("the Velero server ended with {code}:\n{}", process.tail(10));
         }
-        let location = context.velero_api("BackupStorageLocation").get("default").await.map_err(|e| e.to_string())?;
+        let location = context.velero_api("BackupStorageLocation").get(location).await.map_err(|e| e.to_string())?;
         let status = &location.data["status"];
         let validated = status["lastValidationTime"].as_str().is_some_and(|time| time.parse::<Timestamp>().is_ok());
         if validated && status["phase"] == "Available" { Ok(()) } else { Err(format!("{status}; {}", process.tail(2))) }

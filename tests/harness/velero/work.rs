@@ -22,9 +22,9 @@ pub struct Work<'v> {
 }
 
 impl Velero {
-    /// Begins a Backup into the location `default`.
+    /// Begins a Backup into the server's location.
     pub fn backup(&self, name: &str) -> Work<'_> {
-        let spec = json!({"storageLocation": "default", "includedNamespaces": ["*"], "ttl": "720h"});
+        let spec = json!({"storageLocation": self.location, "includedNamespaces": ["*"], "ttl": "720h"});
         Work { velero: self, kind: "Backup", name: name.to_owned(), spec }
     }
 
