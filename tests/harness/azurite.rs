@@ -7,18 +7,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bytes::Bytes;
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use crate::process::Process;
 use crate::stand::{free_port, listens, random_token};
+use crate::tls::Authority;
 use crate::tools::{cache_folder, say};
 
 /// A server whose port another program took is started again this often.
@@ -30,6 +32,8 @@ pub struct Azurite {
     pub account: &'static str,
     /// The account's key, in base64.
     pub key: String,
+    /// The authority of its certificate, PEM; `None`: it is plain http.
+    pub authority: Option<String>,
     port: u16,
     _server: Process,
     _folder: TempDir,
@@ -38,29 +42,63 @@ pub struct Azurite {
 impl Azurite {
     /// Starts a server, which takes seconds; the first start on a machine installs it.
     pub async fn start() -> Self {
+        Self::run(false).await
+    }
+
+    /// The same by https, which also accepts tokens of Microsoft Entra. It looks at their claims and at no signature.
+    pub async fn start_with_identities() -> Self {
+        Self::run(true).await
+    }
+
+    async fn run(with_identities: bool) -> Self {
         let home = tokio::task::spawn_blocking(installed).await.expect("installed");
         let folder = tempfile::Builder::new().prefix("debugbundle-azurite-").tempdir().expect("a folder");
         let account = "debugbundle";
         let key = STANDARD.encode(random_token().expect("a token"));
+        let authority = with_identities.then(|| {
+            let authority = Authority::new().expect("keys can be made");
+            let server = authority.server("azurite").expect("a certificate can be made");
+            server.save(folder.path(), "tls").expect("written");
+            authority.pem().to_owned()
+        });
         for _ in 0..ATTEMPTS {
             let port = free_port().expect("a port");
             let mut command = Command::new("node");
             command.arg(home.join("node_modules/azurite/dist/src/blob/main.js"));
             command.args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string(), "--silent"]);
             command.args(["--disableTelemetry", "--location"]).arg(folder.path());
+            if with_identities {
+                command.args(["--oauth", "basic", "--cert"]).arg(folder.path().join("tls.crt"));
+                command.arg("--key").arg(folder.path().join("tls.key"));
+            }
             command.env("AZURITE_ACCOUNTS", format!("{account}:{key}")).env("HOME", folder.path());
             let server = Process::spawn("azurite", &command, &folder.path().join("azurite.log")).expect("started");
             match listens(&server, port).await {
-                Ok(()) => return Self { account, key, port, _server: server, _folder: folder },
+                Ok(()) => return Self { account, key, authority, port, _server: server, _folder: folder },
                 Err(why) => say(&format!("{why}\n{}", server.tail(5))),
             }
         }
         panic!("Azurite does not start");
     }
 
+    /// A token of Microsoft Entra, as its login host answers with it. The signature is none.
+    pub fn token() -> (String, String) {
+        let part = |json: serde_json::Value| URL_SAFE_NO_PAD.encode(json.to_string());
+        let (tenant, now) = ("11111111-2222-3333-4444-555555555555", jiff::Timestamp::now().as_second());
+        let claims = json!({
+            "aud": "https://storage.azure.com", "iss": format!("https://sts.windows.net/{tenant}/"),
+            "iat": now - 60, "nbf": now - 60, "exp": now + 3600, "oid": "99999999-8888-7777-6666-555555555555",
+            "tid": tenant, "ver": "1.0",
+        });
+        let token = format!("{}.{}.{}", part(json!({"alg": "RS256", "typ": "JWT"})), part(claims), "c2lnbmF0dXJl");
+        let answer = json!({"token_type": "Bearer", "expires_in": 3599, "access_token": token});
+        (answer.to_string(), token)
+    }
+
     /// The account's blob endpoint: the account is its path, as an emulator has no names in DNS.
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}/{}", self.port, self.account)
+        let scheme = if self.authority.is_some() { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}/{}", self.port, self.account)
     }
 
     /// The credentials file of Velero with the account's key.
@@ -144,8 +182,10 @@ impl Container {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-        let answer = client.request(request.body(Full::from(content)).expect("a request")).await.expect("an answer");
+        let answer = crate::https::client()
+            .request(request.body(Full::from(content)).expect("a request"))
+            .await
+            .expect("an answer");
         let status = answer.status();
         (status, answer.into_body().collect().await.expect("a body").to_bytes().to_vec())
     }

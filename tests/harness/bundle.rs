@@ -1,16 +1,13 @@
-//! A finished bundle as its user downloads it: over plain HTTP or from the bucket, unpacked in memory by ordinary tar
+//! A finished bundle as its user downloads it: through its URL or from the bucket, unpacked in memory by ordinary tar
 //! and gzip, and compared with its own manifest. It shares no code with the writer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::time::Duration;
 
-use bytes::Bytes;
 use debugbundle_crd::{DebugBundle, DebugBundleStatus, Phase};
 use flate2::read::GzDecoder;
-use http_body_util::{BodyExt as _, Empty};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use http_body_util::BodyExt as _;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -79,11 +76,10 @@ impl Context {
     }
 }
 
-/// GET of an `http` URL without further credentials.
+/// GET of a URL without further credentials.
 pub async fn get(url: &str) -> Result<Vec<u8>, String> {
-    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     let uri = url.parse().map_err(|error| format!("{error}"))?;
-    let answer = client.get(uri).await.map_err(|error| format!("{error}"))?;
+    let answer = crate::https::client().get(uri).await.map_err(|error| format!("{error}"))?;
     let status = answer.status();
     let body = answer.into_body().collect().await.map_err(|error| format!("{error}"))?.to_bytes();
     if status.is_success() { Ok(body.to_vec()) } else { Err(format!("{status}: {}", String::from_utf8_lossy(&body))) }

@@ -41,6 +41,7 @@ mod crds;
 mod creation;
 pub mod forward_proxy;
 pub mod gcs;
+pub mod https;
 pub mod kubelet;
 pub mod load;
 pub mod objects;

@@ -83,7 +83,7 @@ async fn collected_with_summary(context: &Context, client: Client, shop: &str, c
         version: "test".to_owned(),
         allowed_namespaces: None,
         cluster_read,
-        endpoints: EndpointPolicy { allow_loopback: true, require_verified_tls: false },
+        endpoints: EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() },
         multipart_threshold: u64::MAX,
     };
     let spec: DebugBundleSpec = serde_json::from_value(json!({"namespaces": [shop]})).unwrap();

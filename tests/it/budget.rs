@@ -51,7 +51,7 @@ async fn made_about(context: &Context, spec: DebugBundleSpec, bundle_limit: u64,
         version: "test".to_owned(),
         allowed_namespaces: None,
         cluster_read: true,
-        endpoints: EndpointPolicy { allow_loopback: true, require_verified_tls: false },
+        endpoints: EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() },
         multipart_threshold: u64::MAX,
     };
     let subject = Subject {

@@ -16,7 +16,7 @@ use debugbundle_operator::{
     location::{Endpoint, EndpointPolicy, Location},
     store::{
         Provider, Resolved, Store, StoreError, UploadHooks,
-        azure::{AzureAccess, AzureConfig},
+        azure::{AzureAccess, AzureConfig, AzureCredential, AzureIdentity, Proof},
         s3::Credential,
     },
 };
@@ -28,7 +28,7 @@ use harness::{
     gcs::{FakeGcs, GcsBucket},
     refusing::Refusal,
     s3::S3,
-    s3_proxy::{S3Fault, S3Proxy},
+    s3_proxy::{Answering, S3Fault, S3Proxy},
     seaweedfs::SeaweedFs,
 };
 use serde_json::json;
@@ -133,6 +133,10 @@ struct AzurePlace {
 
 impl AzurePlace {
     async fn in_container_of(azurite: &Azurite) -> Self {
+        Self::signed_by(azurite, AzureCredential::Key(Secret::new(&*azurite.key))).await
+    }
+
+    async fn signed_by(azurite: &Azurite, credential: AzureCredential) -> Self {
         static CONTAINERS: AtomicUsize = AtomicUsize::new(0);
         let name = format!("store-{}", CONTAINERS.fetch_add(1, Ordering::Relaxed));
         let container = azurite.create_container(&name).await;
@@ -149,10 +153,11 @@ impl AzurePlace {
         let access = AzureAccess {
             config: AzureConfig::parse(&location).expect("a config"),
             endpoint: endpoint(&azurite.endpoint()),
-            key: Secret::new(&*azurite.key),
+            credential,
         };
         let policy = EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() };
-        let resolved = Resolved { location, provider: Provider::Azure(access), ca_pem: None, policy };
+        let (provider, ca_pem) = (Provider::Azure(access), azurite.authority.clone());
+        let resolved = Resolved { location, provider, ca_pem, policy };
         Self { container, store: open(&resolved, IN_PARTS).await, resolved }
     }
 }
@@ -388,6 +393,20 @@ async fn sec_d7_u8_seaweedfs_keeps_the_contract_of_stores() {
 async fn sec_d7_u8_u11_azure_keeps_the_contract_of_stores() {
     let azurite = Azurite::start().await;
     keeps_the_contract(StoreKind::Azurite, async || AzurePlace::in_container_of(&azurite).await).await;
+}
+
+#[tokio::test]
+async fn sec_d7_u11_azure_keeps_the_contract_of_stores_with_the_tokens_of_an_identity() {
+    let azurite = Azurite::start_with_identities().await;
+    let login = Answering::with(Azurite::token().0).await;
+    let identity = AzureIdentity {
+        tenant: "t-1".to_owned(),
+        client_id: "c-1".to_owned(),
+        authority: endpoint(&login.endpoint),
+        proof: Proof::Secret(Secret::new("hunter2hunter2")),
+    };
+    let place = async || AzurePlace::signed_by(&azurite, AzureCredential::Identity(identity.clone())).await;
+    keeps_the_contract(StoreKind::Azurite, place).await;
 }
 
 #[tokio::test]

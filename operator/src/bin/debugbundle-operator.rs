@@ -17,7 +17,7 @@ use debugbundle_operator::{
     controller::{self, Settings, share_mib},
     election::{Leadership, election},
     health::{self, Health, Heartbeat},
-    location::EndpointPolicy,
+    location::{EndpointPolicy, IdentityPolicy},
     metrics::Metrics,
     notify::Notifier,
     pod_capture::{self, PodCapture},
@@ -44,6 +44,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// Makes, explains and delivers debug bundles of Velero backups and restores.
 #[derive(Parser, Debug)]
 #[command(name = "debugbundle-operator", version)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 struct Flags {
     /// Velero's namespace; DebugBundles in other namespaces are ignored.
     #[arg(long, env = "VELERO_NAMESPACE", default_value = "velero", value_parser = namespace)]
@@ -120,6 +121,15 @@ struct Flags {
     /// Refuse plain http and insecureSkipTLSVerify, even if a location asks for them.
     #[arg(long, env = "DEBUGBUNDLE_REQUIRE_VERIFIED_TLS")]
     require_verified_tls: bool,
+
+    /// Use the identity that the machine's metadata service gives, where a location names no other credential: GKE's
+    /// Workload Identity and Azure's managed identities need it. On machines without these it is the node's identity.
+    #[arg(long, env = "DEBUGBUNDLE_ALLOW_INSTANCE_METADATA")]
+    allow_instance_metadata: bool,
+
+    /// Send client secrets to any login host that a location of Azure names, and not to Microsoft's alone.
+    #[arg(long, env = "DEBUGBUNDLE_ALLOW_ANY_LOGIN_HOST")]
+    allow_any_login_host: bool,
 
     /// Name of this instance, unique in the namespace; in a cluster the Pod's name.
     #[arg(long, env = "POD_NAME", default_value = "debugbundle-operator")]
@@ -214,6 +224,10 @@ async fn start(flags: Flags, shutdown: CancellationToken) -> Result<(), String> 
         endpoints: EndpointPolicy {
             allow_loopback: flags.allow_loopback_endpoints,
             require_verified_tls: flags.require_verified_tls,
+            identities: IdentityPolicy {
+                instance_metadata: flags.allow_instance_metadata,
+                any_login_host: flags.allow_any_login_host,
+            },
         },
         multipart_threshold: flags.multipart_mib << 20,
     };

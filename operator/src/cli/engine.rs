@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     budget,
-    location::EndpointPolicy,
+    location::{EndpointPolicy, IdentityPolicy},
     run::{Engine, EngineOptions, Origin, StoreNeed, Subject, Tracker},
     store::InstallationId,
 };
@@ -30,7 +30,8 @@ const SHOW_EVERY: Duration = Duration::from_millis(200);
 const SPOOL: u64 = 4 << 30;
 
 /// The user's own machine may reach the store through a port that the user forwards.
-pub(super) const ENDPOINTS: EndpointPolicy = EndpointPolicy { allow_loopback: true, require_verified_tls: false };
+pub(super) const ENDPOINTS: EndpointPolicy =
+    EndpointPolicy { allow_loopback: true, require_verified_tls: false, identities: IdentityPolicy::STRICT };
 
 /// Makes the bundle that `request` asks for.
 ///

@@ -14,6 +14,22 @@ pub struct EndpointPolicy {
     pub allow_loopback: bool,
     /// Plain http and `insecureSkipTLSVerify` are refused.
     pub require_verified_tls: bool,
+    /// Which identities may be used.
+    pub identities: IdentityPolicy,
+}
+
+/// What the operator's admin allows to identities.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IdentityPolicy {
+    /// The identity of the machine may be used where a location names no other.
+    pub instance_metadata: bool,
+    /// A location may name any host for logins, which receives the client secret.
+    pub any_login_host: bool,
+}
+
+impl IdentityPolicy {
+    /// Nothing besides what is always allowed.
+    pub const STRICT: Self = Self { instance_metadata: false, any_login_host: false };
 }
 
 impl EndpointPolicy {

@@ -13,7 +13,7 @@ pub mod secrets;
 mod versions;
 mod words;
 
-pub use endpoint::{Endpoint, EndpointPolicy};
+pub use endpoint::{Endpoint, EndpointPolicy, IdentityPolicy};
 pub use error::LocationError;
 pub(crate) use error::{listed, shown};
 pub use secrets::SecretFacts;

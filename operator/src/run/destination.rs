@@ -265,7 +265,7 @@ impl Engine {
             opened.map_err(|error| of_store(&error).map_message(masked))
         };
         let store = in_store_time(STORE_PATIENCE, opening).await?;
-        if resolved.is_of_pod() {
+        if resolved.is_asked_for() {
             let own = async { Ok(store.known_values().await) };
             known.extend(in_store_time(STORE_PATIENCE, own).await.unwrap_or_default());
         }

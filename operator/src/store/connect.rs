@@ -66,6 +66,11 @@ pub(crate) enum EndpointAccess {
         /// Also allows loopback, for test setups.
         allow_loopback: bool,
     },
+    /// Only to the metadata service of the machine, which is link-local and gives tokens; never through a proxy.
+    InstanceMetadata {
+        /// Also allows loopback, for test setups.
+        allow_loopback: bool,
+    },
 }
 
 impl EndpointAccess {
@@ -83,7 +88,7 @@ impl EndpointAccess {
     pub(crate) fn with_detour(self, detour: Option<Arc<dyn Detour>>) -> Self {
         match self {
             Self::Stores(policy, proxies, _) => Self::Stores(policy, proxies, detour),
-            pods @ Self::PodIdentity { .. } => pods,
+            other => other,
         }
     }
 
@@ -93,7 +98,7 @@ impl EndpointAccess {
             Self::Stores(_, _, Some(detour)) => {
                 detour.connect(host, port).await.map_err(|why| WireError::Detour { host: host.to_owned(), why })
             }
-            Self::Stores(..) | Self::PodIdentity { .. } => Ok(None),
+            _ => Ok(None),
         }
     }
 
@@ -104,12 +109,17 @@ impl EndpointAccess {
             IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),
             IpAddr::V6(Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x23)),
         ];
-        match self {
-            Self::Stores(policy, ..) => policy.allows(address),
-            Self::PodIdentity { allow_loopback } => {
-                ENDPOINTS.contains(&address) || (*allow_loopback && address.is_loopback())
-            }
-        }
+        // Of Azure and Google alike; Google has it for IPv6, too.
+        const METADATA: [IpAddr; 2] = [
+            IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
+            IpAddr::V6(Ipv6Addr::new(0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x254)),
+        ];
+        let (fixed, allow_loopback) = match self {
+            Self::Stores(policy, ..) => return policy.allows(address),
+            Self::PodIdentity { allow_loopback } => (ENDPOINTS.as_slice(), allow_loopback),
+            Self::InstanceMetadata { allow_loopback } => (METADATA.as_slice(), allow_loopback),
+        };
+        fixed.contains(&address) || (*allow_loopback && address.is_loopback())
     }
 
     /// The proxy for this host, if there is one. There is none for hosts that the detour leads to.
@@ -315,9 +325,11 @@ impl Write for Idle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::location::IdentityPolicy;
     use tokio::net::TcpListener;
 
-    const LAB: EndpointPolicy = EndpointPolicy { allow_loopback: true, require_verified_tls: false };
+    const LAB: EndpointPolicy =
+        EndpointPolicy { allow_loopback: true, require_verified_tls: false, identities: IdentityPolicy::STRICT };
 
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
@@ -374,6 +386,18 @@ mod tests {
             assert!(!pod.allows(address.parse().expect("an address")), "{address}");
         }
         assert!(EndpointAccess::PodIdentity { allow_loopback: true }.allows(Ipv4Addr::LOCALHOST.into()));
+        let machine = EndpointAccess::InstanceMetadata { allow_loopback: false };
+        for (address, allowed) in [
+            ("169.254.169.254", true),
+            ("fd20:ce::254", true),
+            ("169.254.170.2", false),
+            ("10.0.0.1", false),
+            ("::1", false),
+        ] {
+            assert_eq!(machine.allows(address.parse().expect("an address")), allowed, "{address}");
+        }
+        let metadata = "http://169.254.169.254/metadata".parse().expect("a URI");
+        assert!(runtime().block_on(machine.proxy(&metadata)).expect("allowed").is_none());
         let identity = "http://169.254.170.23/v1/credentials".parse().expect("a URI");
         assert!(runtime().block_on(pod.proxy(&identity)).expect("allowed").is_none());
     }

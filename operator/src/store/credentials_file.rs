@@ -18,29 +18,33 @@ const SHORTEST: usize = 8;
 const MOST_VALUES: usize = 64;
 
 /// Where the file is: `spec.credential`, else what config key `credentialsFile` or the variable of the Velero server's
-/// pod template names. `wanted` says what the file must contain.
+/// pod template names; `None` if nothing names one.
 pub(super) fn source(
     location: &Location,
     variable: &str,
-    wanted: &str,
     deployment: Option<&Value>,
-) -> Result<SecretKey, LocationError> {
+) -> Result<Option<SecretKey>, LocationError> {
     if let Some(key) = &location.credential {
-        return Ok(key.clone());
+        return Ok(Some(key.clone()));
     }
     let server = deployment.and_then(Server::of);
     if let Some(path) = location.config.get("credentialsFile").filter(|path| !path.is_empty()) {
-        return mounted(location, server, "config key credentialsFile", path);
+        return mounted(location, server, "config key credentialsFile", path).map(Some);
     }
     match server.and_then(|server| server.env(variable)) {
-        Some(EnvValue::Literal(path)) => mounted(location, server, variable, path.expose()),
+        Some(EnvValue::Literal(path)) => mounted(location, server, variable, path.expose()).map(Some),
         Some(EnvValue::Secret(_)) => Err(location
             .credential_error(format!("the Velero server's {variable} is not a plain path; set spec.credential"))),
-        None => Err(location.credential_error(format!(
-            "no credential found: spec.credential is not set, and Velero's Deployment has no {variable}; set \
-             spec.credential to {wanted}"
-        ))),
+        None => Ok(None),
     }
+}
+
+/// Nothing names a credentials file. `wanted` says what the file must contain, or what else can be done.
+pub(super) fn none_named(location: &Location, variable: &str, wanted: &str) -> LocationError {
+    location.credential_error(format!(
+        "no credential found: spec.credential is not set, and Velero's Deployment has no {variable}; set spec.credential \
+         to {wanted}"
+    ))
 }
 
 /// Name, use and wanted key of each Secret that the location names, even if it cannot be used.
@@ -49,7 +53,7 @@ pub(super) fn named(
     variable: &str,
     deployment: Option<&Value>,
 ) -> Vec<(String, &'static str, Option<String>)> {
-    let credential = source(location, variable, "", deployment).ok().map(|place| (place, CREDENTIAL));
+    let credential = source(location, variable, deployment).ok().flatten().map(|place| (place, CREDENTIAL));
     let certificates = location.ca_cert_ref.clone().map(|place| (place, CERTIFICATES));
     let all = credential.into_iter().chain(certificates);
     all.map(|(place, used_for)| (place.name, used_for, Some(place.key))).collect()

@@ -30,6 +30,8 @@ pub enum Action {
     FindRegion,
     /// Listing the folders below the prefix.
     List,
+    /// Asking for what signs a URL.
+    SignUrl,
 }
 
 /// What went wrong.

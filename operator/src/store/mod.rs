@@ -19,8 +19,12 @@ pub mod key;
 mod probe;
 pub mod provider;
 mod rest;
+mod rsa_key;
 pub mod s3;
+#[cfg(test)]
+mod scripted;
 pub mod signed;
+mod token;
 mod transport;
 pub mod velero_file;
 mod verify;

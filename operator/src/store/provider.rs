@@ -117,11 +117,12 @@ impl Resolved {
         }
     }
 
-    /// Whether the credential is an identity of the operator's own pod: then only the open store knows its values.
-    pub const fn is_of_pod(&self) -> bool {
+    /// Whether requests carry a secret that is asked for with the credential: then only the open store knows it.
+    pub const fn is_asked_for(&self) -> bool {
         match &self.provider {
             Provider::S3(access) => access.credential.is_of_pod(),
-            Provider::Azure(_) | Provider::Gcs(_) => false,
+            Provider::Azure(access) => !matches!(access.credential, azure::AzureCredential::Key(_)),
+            Provider::Gcs(_) => false,
         }
     }
 
@@ -129,7 +130,7 @@ impl Resolved {
     pub const fn credential_words(&self) -> &'static str {
         match &self.provider {
             Provider::S3(access) => access.credential.words(),
-            Provider::Azure(_) => "an account key from a Secret",
+            Provider::Azure(access) => access.credential_words(),
             Provider::Gcs(_) => "a service account's key from a Secret",
         }
     }
@@ -178,7 +179,7 @@ pub async fn resolve_noting(
     let provider = match config {
         ProviderConfig::S3(config) => Provider::S3(S3Access::resolve(config, location, &secrets, deployment).await?),
         ProviderConfig::Azure(config) => {
-            Provider::Azure(AzureAccess::resolve(config, location, &secrets, deployment).await?)
+            Provider::Azure(AzureAccess::resolve(config, location, &secrets, deployment, policy).await?)
         }
         ProviderConfig::Gcs(config) => Provider::Gcs(GcsAccess::resolve(config, location, &secrets, deployment).await?),
     };

@@ -3,7 +3,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use debugbundle_operator::{
-    location::{EndpointPolicy, Location, LocationError},
+    location::{EndpointPolicy, IdentityPolicy, Location, LocationError},
     store::{self, Options, Resolved},
 };
 use harness::{
@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 
 use crate::support::store::key;
 
-const LAB: EndpointPolicy = EndpointPolicy { allow_loopback: true, require_verified_tls: false };
+const LAB: EndpointPolicy =
+    EndpointPolicy { allow_loopback: true, require_verified_tls: false, identities: IdentityPolicy::STRICT };
 
 /// A location at `endpoint` with these fields below `objectStorage` and these extra config keys.
 async fn resolve(

@@ -26,7 +26,7 @@ use harness::{
     s3::{Bucket, Keys, REGION, S3},
     until,
 };
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
@@ -272,13 +272,12 @@ impl End {
 
 /// Requests an object by its URL; status, headers and body.
 pub async fn http(url: &str, range: Option<&str>) -> (u16, http::HeaderMap, Vec<u8>) {
-    let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
-        .build_http::<Empty<bytes::Bytes>>();
     let mut request = http::Request::get(url);
     if let Some(range) = range {
         request = request.header(http::header::RANGE, range);
     }
-    let response = client.request(request.body(Empty::new()).expect("a request")).await.expect("an answer");
+    let response =
+        harness::https::client().request(request.body(Full::default()).expect("a request")).await.expect("an answer");
     let (head, body) = response.into_parts();
     (head.status.as_u16(), head.headers, body.collect().await.expect("a body").to_bytes().to_vec())
 }

@@ -1,9 +1,11 @@
-//! The answers of the Blob service that are XML: lists of blobs, and the names of blocks.
+//! The answers of the Blob service that are XML: lists of blobs, the names of blocks, and the key of an identity.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use roxmltree::{Document, Node};
+use zeroize::Zeroizing;
 
+use super::sign::DelegationKey;
 use crate::store::StoreError;
 
 /// A page of a list.
@@ -44,6 +46,24 @@ pub(super) fn page(xml: &str) -> Result<BlobPage, StoreError> {
         page.blobs.push(ListedBlob { name, bytes, modified: modified.map(|time| time.timestamp()) });
     }
     Ok(page)
+}
+
+/// Reads the key by which an identity signs URLs.
+pub(super) fn delegation_key(xml: &str) -> Result<DelegationKey, StoreError> {
+    let cut = || StoreError::silent("the store cut the user delegation key");
+    let document = Document::parse(xml).map_err(|_| cut())?;
+    let root = document.root_element();
+    let of = |name| child(root, name).and_then(|node| node.text()).map(ToOwned::to_owned).ok_or_else(cut);
+    let key = STANDARD.decode(of("Value")?).map_err(|_| cut())?;
+    Ok(DelegationKey {
+        object_id: of("SignedOid")?,
+        tenant_id: of("SignedTid")?,
+        starts: of("SignedStart")?,
+        ends: of("SignedExpiry")?,
+        service: of("SignedService")?,
+        version: of("SignedVersion")?,
+        key: Zeroizing::new(key),
+    })
 }
 
 fn child<'a, 'input>(node: Node<'a, 'input>, name: &str) -> Option<Node<'a, 'input>> {

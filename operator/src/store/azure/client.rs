@@ -1,19 +1,26 @@
 //! Requests to a blob container: made, signed, sent again after a passing failure, and their refusals interpreted.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use debugbundle_redact::Secret;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use hyper::body::Incoming;
 use jiff::{Timestamp, tz::TimeZone};
+use tokio::sync::OnceCell;
 
 use super::{
-    sign::{AccountKey, VERSION},
+    answers,
+    identity::ListedKey,
+    sign::{AccountKey, DelegationKey, VERSION, sas_time},
     words::{WORDS, credential_cure, permission},
 };
 use crate::{
     location::Endpoint,
     store::{
         Action, Answer, StoreError,
-        rest::{Content, attempted, in_path, in_query, set_plain},
+        rest::{Content, attempted, in_path, in_query, set_plain, text},
+        token::{Token, Tokens},
         transport::{HttpTransport, RequestBody},
         wire,
     },
@@ -26,9 +33,62 @@ const CLOCK_TOLERANCE: i64 = 15 * 60;
 #[derive(Clone)]
 pub(super) struct BlobClient {
     pub(super) transport: HttpTransport,
-    pub(super) key: AccountKey,
+    pub(super) credential: Arc<BlobCredential>,
     pub(super) endpoint: Endpoint,
     pub(super) container: String,
+}
+
+/// By what requests and URLs are signed.
+pub(super) enum BlobCredential {
+    /// An account key.
+    Key(AccountKey),
+    /// The tokens of an identity, for the storage itself.
+    Tokens(Tokens),
+    /// An account key that an identity asks for at its first use.
+    Listed(Box<KeyOnDemand>),
+}
+
+/// An account key that an identity asks for.
+pub(super) struct KeyOnDemand {
+    pub(super) key: ListedKey,
+    pub(super) tokens: Tokens,
+    pub(super) transport: HttpTransport,
+    pub(super) account: String,
+    pub(super) found: OnceCell<(AccountKey, Secret)>,
+}
+
+/// What signs a request.
+pub(super) enum Signer<'a> {
+    Key(&'a AccountKey),
+    Token(Token),
+}
+
+impl BlobCredential {
+    /// What signs a request now.
+    pub(super) async fn signer(&self) -> Result<Signer<'_>, StoreError> {
+        match self {
+            Self::Key(key) => Ok(Signer::Key(key)),
+            Self::Tokens(tokens) => tokens.give().await.map(Signer::Token),
+            Self::Listed(listed) => {
+                let KeyOnDemand { key, tokens, transport, account, found } = &**listed;
+                let (key, _) = found.get_or_try_init(|| key.ask(account, tokens, transport)).await?;
+                Ok(Signer::Key(key))
+            }
+        }
+    }
+
+    /// The secret values that are asked for, each with the rule under which the redaction counts it.
+    pub(super) async fn known_values(&self) -> Vec<(&'static str, Secret)> {
+        match self {
+            Self::Key(_) => Vec::new(),
+            Self::Tokens(tokens) => tokens.known_values().await,
+            Self::Listed(listed) => {
+                let _ = self.signer().await;
+                let key = listed.found.get().map(|(_, key)| ("known-secret-key", key.clone()));
+                listed.tokens.known_values().await.into_iter().chain(key).collect()
+            }
+        }
+    }
 }
 
 /// A request before it is signed.
@@ -37,6 +97,8 @@ pub(super) struct BlobRequest<'a> {
     pub(super) method: Method,
     /// The blob; empty for the container itself.
     pub(super) blob: &'a str,
+    /// The request is about the account, and not about the container.
+    pub(super) of_account: bool,
     pub(super) query: Vec<(&'static str, String)>,
     pub(super) headers: HeaderMap,
     pub(super) content: Content<'a>,
@@ -45,7 +107,7 @@ pub(super) struct BlobRequest<'a> {
 impl<'a> BlobRequest<'a> {
     pub(super) fn new(action: Action, method: Method, blob: &'a str) -> Self {
         let (query, headers) = (Vec::new(), HeaderMap::new());
-        Self { action, method, blob, query, headers, content: Content::Memory(Bytes::new()) }
+        Self { action, method, blob, of_account: false, query, headers, content: Content::Memory(Bytes::new()) }
     }
 
     pub(super) fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -72,6 +134,21 @@ impl BlobClient {
         format!("{}/{}{slash}{}", self.endpoint.as_str(), in_path(&self.container), in_path(blob))
     }
 
+    /// A key by which the identity signs URLs from and until these times.
+    pub(super) async fn delegation_key(&self, starts: Timestamp, ends: Timestamp) -> Result<DelegationKey, StoreError> {
+        let wanted = format!(
+            "<?xml version=\"1.0\" encoding=\"utf-8\"?><KeyInfo><Start>{}</Start><Expiry>{}</Expiry></KeyInfo>",
+            sas_time(starts),
+            sas_time(ends)
+        );
+        let request = BlobRequest::new(Action::SignUrl, Method::POST, "")
+            .query("restype", "service")
+            .query("comp", "userdelegationkey")
+            .content(Content::Memory(wanted.into()));
+        let request = BlobRequest { of_account: true, ..request };
+        answers::delegation_key(&text(self.send(&request).await?).await?)
+    }
+
     /// Sends the request, again after a passing failure.
     pub(super) async fn send(&self, request: &BlobRequest<'_>) -> Result<Response<Incoming>, StoreError> {
         attempted(|| self.send_once(request)).await
@@ -79,13 +156,13 @@ impl BlobClient {
 
     async fn send_once(&self, request: &BlobRequest<'_>) -> Result<Response<Incoming>, StoreError> {
         let sent = request.content.body().await?;
-        let response = self.transport.send(self.signed(request, sent)?).await?;
+        let response = self.transport.send(self.signed(request, sent).await?).await?;
         if response.status().is_success() { Ok(response) } else { Err(self.judged(request, &response)) }
     }
 
-    fn signed(&self, request: &BlobRequest<'_>, body: RequestBody) -> Result<Request<RequestBody>, StoreError> {
+    async fn signed(&self, request: &BlobRequest<'_>, body: RequestBody) -> Result<Request<RequestBody>, StoreError> {
         let not_built = || StoreError::Rejected(Answer::new(0, Some("RequestNotBuilt")));
-        let mut url = self.url(request.blob);
+        let mut url = if request.of_account { format!("{}/", self.endpoint.as_str()) } else { self.url(request.blob) };
         for (index, (name, value)) in request.query.iter().enumerate() {
             for part in [if index == 0 { "?" } else { "&" }, name, "=", &in_query(value)] {
                 url.push_str(part);
@@ -100,10 +177,13 @@ impl BlobClient {
         };
         set(HeaderName::from_static("x-ms-date"), &time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())?;
         set(HeaderName::from_static("x-ms-version"), VERSION)?;
-        if request.method == Method::PUT {
+        if matches!(request.method, Method::PUT | Method::POST) {
             set(header::CONTENT_LENGTH, &request.content.length().to_string())?;
         }
-        let authorization = self.key.authorization(&request.method, uri.path(), &request.query, &headers);
+        let authorization = match self.credential.signer().await? {
+            Signer::Key(key) => key.authorization(&request.method, uri.path(), &request.query, &headers),
+            Signer::Token(token) => format!("Bearer {}", token.value.expose()),
+        };
         let mut authorization = HeaderValue::from_str(&authorization).map_err(|_| not_built())?;
         authorization.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, authorization);
@@ -118,13 +198,20 @@ impl BlobClient {
     fn judged(&self, request: &BlobRequest<'_>, response: &Response<Incoming>) -> StoreError {
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
         let answer = Answer::new(response.status().as_u16(), header("x-ms-error-code"));
-        judged(answer, header("date").and_then(wire::ahead), request.action, &self.container, request.blob)
+        let is_key = !matches!(*self.credential, BlobCredential::Tokens(_));
+        judged(answer, header("date").and_then(wire::ahead), is_key, request.action, (&self.container, request.blob))
     }
 }
 
 /// What an answer of the Blob service means; `ahead` is its clock's difference to ours, seconds.
 /// <https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes>
-fn judged(answer: Answer, ahead: Option<i64>, action: Action, container: &str, blob: &str) -> StoreError {
+fn judged(
+    answer: Answer,
+    ahead: Option<i64>,
+    is_key: bool,
+    action: Action,
+    (container, blob): (&str, &str),
+) -> StoreError {
     let bucket = container.to_owned();
     match (answer.status, answer.code()) {
         (_, "ContainerNotFound" | "ContainerBeingDeleted" | "ContainerDisabled") => {
@@ -145,7 +232,7 @@ fn judged(answer: Answer, ahead: Option<i64>, action: Action, container: &str, b
             | "NoAuthenticationInformation"
             | "KeyBasedAuthenticationNotPermitted"
             | "AccountIsDisabled",
-        ) => StoreError::NotAccepted { cure: credential_cure(answer.code()), answer },
+        ) => StoreError::NotAccepted { cure: credential_cure(answer.code(), is_key), answer },
         (507, _) => StoreError::Full(answer),
         (408 | 429 | 500..=599, _) | (_, "ServerBusy" | "OperationTimedOut" | "InternalError" | "Md5Mismatch")
             if answer.status != 501 =>
@@ -187,13 +274,13 @@ mod tests {
             (409, "BlobImmutableDueToPolicy", 0, Reason::UploadDenied, false),
             (404, "BlobNotFound", 0, Reason::UploadDenied, false),
         ] {
-            let got = judged(Answer::new(status, Some(code)), Some(ahead), Action::Put, "bkt", "k");
+            let got = judged(Answer::new(status, Some(code)), Some(ahead), true, Action::Put, ("bkt", "k"));
             assert_eq!((got.reason(), got.is_transient()), (reason, transient), "{status} {code:?}: {got}");
         }
-        let firewall = judged(Answer::new(403, Some("AuthorizationFailure")), None, Action::Put, "bkt", "k");
+        let firewall = judged(Answer::new(403, Some("AuthorizationFailure")), None, true, Action::Put, ("bkt", "k"));
         assert_eq!(
             firewall.to_string(),
-            "the store refused to write (does the storage account's firewall allow the operator's network?) on bkt/k: \
+            "the store refused the request (does the storage account's firewall allow the operator's network?) on bkt/k: \
              HTTP 403 AuthorizationFailure"
         );
     }

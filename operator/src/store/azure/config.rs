@@ -1,5 +1,6 @@
 //! The configuration keys of Velero's Azure plugin: each honoured, or refused by name.
 
+use super::cloud::{AzureCloud, judge_login};
 use crate::{
     location::{Endpoint, EndpointPolicy, Location, LocationError, shown},
     store::config_keys::{all_known, boolean},
@@ -11,7 +12,6 @@ const KEYS: [&str; 12] = [
     "storageAccountKeyEnvVar",
     "storageAccountURI",
     "useAAD",
-    // Of these three an account key needs none: they are for Microsoft's management API and login.
     "resourceGroup",
     "subscriptionId",
     "activeDirectoryAuthorityURI",
@@ -36,6 +36,14 @@ pub struct AzureConfig {
     pub endpoint: Option<Endpoint>,
     /// The account's host in Azure's public cloud.
     pub public_endpoint: Endpoint,
+    /// `useAAD`: requests carry tokens of an identity.
+    pub use_entra: bool,
+    /// `subscriptionId`; `None` means the one in the credentials file.
+    pub subscription: Option<String>,
+    /// `resourceGroup`; `None` means the one in the credentials file.
+    pub resource_group: Option<String>,
+    /// `activeDirectoryAuthorityURI`: who gives the tokens; `None` means the cloud's login host.
+    pub authority: Option<Endpoint>,
     /// `blockSizeInBytes`. As in the plugin, a value that no block can have counts as none.
     pub block: Option<u64>,
 }
@@ -54,6 +62,13 @@ impl AzureConfig {
         let config = Self::parse(location)?;
         if let Some(endpoint) = &config.endpoint {
             endpoint.judge(policy).map_err(|why| location.invalid(why))?;
+        }
+        if let Some(authority) = &config.authority {
+            if policy.identities.any_login_host {
+                authority.judge(policy).map_err(|why| location.invalid(why))?;
+            } else {
+                judge_login("activeDirectoryAuthorityURI", authority).map_err(|why| location.invalid(why))?;
+            }
         }
         Ok(config)
     }
@@ -75,21 +90,18 @@ impl AzureConfig {
         let config = &location.config;
         all_known(config, &KEYS)?;
         let get = |key: &str| config.get(key).map(String::as_str).filter(|value| !value.is_empty());
-        let key_name = get("storageAccountKeyEnvVar").map(ToOwned::to_owned);
-        // The plugin prefers the account key, too.
-        if boolean(config.get("useAAD"), "useAAD")? && key_name.is_none() {
-            return Err(
-                "config key useAAD is true: Microsoft Entra identities are not supported yet; name an account \
-                        key by storageAccountKeyEnvVar"
-                    .to_owned(),
-            );
-        }
         let block = get("blockSizeInBytes").and_then(|value| value.parse().ok());
         let account = account(get("storageAccount").ok_or("config key storageAccount is required")?)?;
         Ok(Self {
-            public_endpoint: host(&account, "blob.core.windows.net")?,
+            public_endpoint: host(&account, AzureCloud::Public.blob_zone())?,
             account,
-            key_name,
+            key_name: get("storageAccountKeyEnvVar").map(ToOwned::to_owned),
+            use_entra: boolean(config.get("useAAD"), "useAAD")?,
+            subscription: get("subscriptionId").map(ToOwned::to_owned),
+            resource_group: get("resourceGroup").map(ToOwned::to_owned),
+            authority: get("activeDirectoryAuthorityURI")
+                .map(|value| Endpoint::parse("activeDirectoryAuthorityURI", value))
+                .transpose()?,
             endpoint: get("storageAccountURI")
                 .map(|value| Endpoint::parse_with_path("storageAccountURI", value))
                 .transpose()?,
@@ -132,7 +144,7 @@ mod tests {
         let got = config(&json!({
             "storageAccount": "acct1", "storageAccountKeyEnvVar": "MY_KEY", "useAAD": "true",
             "storageAccountURI": "https://acct1.privatelink.example.com/acct1/", "resourceGroup": "rg",
-            "subscriptionId": "0000", "activeDirectoryAuthorityURI": "https://login.example.com",
+            "subscriptionId": "0000", "activeDirectoryAuthorityURI": "https://login.microsoftonline.us/",
             "blockSizeInBytes": "1048576", "credentialsFile": "/credentials/cloud", "bucket": "b", "prefix": "p",
             "caCert": "x",
         }))
@@ -143,6 +155,10 @@ mod tests {
             AzureConfig {
                 account: "acct1".to_owned(),
                 key_name: Some("MY_KEY".to_owned()),
+                use_entra: true,
+                subscription: Some("0000".to_owned()),
+                resource_group: Some("rg".to_owned()),
+                authority: Endpoint::parse("x", "https://login.microsoftonline.us").ok(),
                 endpoint: Some(Endpoint::parse_with_path("storageAccountURI", uri).expect("valid")),
                 public_endpoint: host("acct1", "blob.core.windows.net").expect("valid"),
                 block: Some(1 << 20),
@@ -163,7 +179,14 @@ mod tests {
             (json!({"storageAccount": "acct1", "storageAcount": "x"}), "(did you mean storageAccount?)"),
             (json!({"storageAccount": "acct1", "s3Url": "x"}), "config key \"s3Url\" is unknown; known keys: storageA"),
             (json!({"storageAccount": "acct1", "useAAD": "maybe"}), "config key useAAD is \"maybe\"; it must be true"),
-            (json!({"storageAccount": "acct1", "useAAD": "true"}), "identities are not supported yet; name an account"),
+            (
+                json!({"storageAccount": "acct1", "activeDirectoryAuthorityURI": "https://login.evil.example"}),
+                "activeDirectoryAuthorityURI is \"https://login.evil.example\", which would receive the client secret",
+            ),
+            (
+                json!({"storageAccount": "acct1", "activeDirectoryAuthorityURI": "http://login.microsoftonline.com"}),
+                "only with the operator's flag --allow-any-login-host",
+            ),
             (
                 json!({"storageAccount": "acct1", "storageAccountURI": "https://h/a?sig=hunter2"}),
                 "storageAccountURI is \"https://h/a\"; it must be http(s)://host[:port][/path]",

@@ -1,6 +1,6 @@
-//! Azure Blob Storage: block blobs in a container of a storage account, with an account key, as Velero's Azure plugin
-//! uses them. `config` reads the location, `credential` and `env_file` find its key; `client` sends requests that `sign`
-//! signs, `upload` sends bundles, `answers` reads XML, `words` are those of Azure's users.
+//! Azure Blob Storage: block blobs in a container of a storage account, as Velero's Azure plugin uses them. `config` reads
+//! the location, `credential` and `env_file` find its account key or its `identity` in a `cloud`; `client` sends requests
+//! that `sign` signs, `upload` sends bundles, `answers` reads XML, `words` are those of Azure's users.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -8,6 +8,7 @@ use debugbundle_redact::Secret;
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderMap, HeaderName, Method, header};
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::OnceCell;
 
 use super::{
     Action, Deletion, Detour, Folder, Folders, Key, ListPage, ListedBundle, ObjectBody, OpenUpload, Options, Resolved,
@@ -15,25 +16,32 @@ use super::{
     connect::EndpointAccess,
     rest::{self, is_absent, length, pieces, ranged, text},
     signed::{disposition, life},
+    transport::HttpTransport,
     verify::{ReadsRanges, verify},
 };
+use crate::{location::EndpointPolicy, probe::ProbeStep};
 use answers::BlobPage;
-use client::{BlobClient, BlobRequest};
+use client::{BlobClient, BlobCredential, BlobRequest, KeyOnDemand, Signer};
 pub use config::AzureConfig;
-pub use credential::AzureAccess;
+pub use credential::{AzureAccess, AzureCredential};
 pub(super) use credential::{named, values};
+pub use identity::{AzureIdentity, ClientCertificate, ListedKey, Proof};
 use sign::{AccountKey, BlobSas};
 pub(super) use words::WORDS;
 
 mod answers;
 mod client;
+mod cloud;
 mod config;
 mod credential;
 mod env_file;
+mod identity;
 mod sign;
 mod upload;
 mod words;
 
+/// What tokens for the store are for, in each cloud.
+const STORAGE: &str = "https://storage.azure.com";
 /// Blobs in a page of a list: so many fit into an answer that is read whole, however long their names are.
 const PAGE: &str = "400";
 /// The most unfinished uploads in a list.
@@ -44,7 +52,6 @@ const STARTS_BEFORE: SignedDuration = SignedDuration::from_mins(15);
 /// A location's container.
 pub struct AzureBlob {
     client: BlobClient,
-    known: Secret,
     prefix: String,
     config: AzureConfig,
     reach: EndpointAccess,
@@ -71,12 +78,10 @@ impl AzureBlob {
         detour: Option<Arc<dyn Detour>>,
     ) -> Result<Self, StoreError> {
         let (transport, reach) = rest::transport(resolved, detour)?;
-        let key = AccountKey::new(&access.config.account, &access.key)
-            .ok_or_else(|| StoreError::NoCredential("the account key is not base64".to_owned()))?;
+        let credential = Arc::new(credential(access, resolved.policy, &reach)?);
         let (endpoint, container) = (access.endpoint.clone(), resolved.location.bucket.clone());
         Ok(Self {
-            client: BlobClient { transport, key, endpoint, container },
-            known: access.key.clone(),
+            client: BlobClient { transport, credential, endpoint, container },
             prefix: resolved.location.prefix.clone(),
             config: access.config.clone(),
             reach,
@@ -122,6 +127,50 @@ impl AzureBlob {
                 return Ok(found);
             }
         }
+    }
+}
+
+/// By what requests are signed. Login and management trust the system's authorities alone: a location's certificates are
+/// about its store.
+fn credential(
+    access: &AzureAccess,
+    policy: EndpointPolicy,
+    reach: &EndpointAccess,
+) -> Result<BlobCredential, StoreError> {
+    let transport = |reach: EndpointAccess| {
+        HttpTransport::new(None, false, reach).map_err(|_| StoreError::Unreachable {
+            at: ProbeStep::Credential,
+            why: "TLS to the identity service cannot be set up".to_owned(),
+        })
+    };
+    let tokens = |identity: &AzureIdentity, resource: &str| {
+        let machine = EndpointAccess::InstanceMetadata { allow_loopback: policy.allow_loopback };
+        let reach = if matches!(identity.proof, Proof::Machine) { machine } else { reach.clone() };
+        Ok(identity::tokens(identity, resource, transport(reach)?))
+    };
+    let account = &access.config.account;
+    match &access.credential {
+        AzureCredential::Key(key) => AccountKey::new(account, key)
+            .map(BlobCredential::Key)
+            .ok_or_else(|| StoreError::NoCredential("the account key is not base64".to_owned())),
+        AzureCredential::Identity(identity) => tokens(identity, STORAGE).map(BlobCredential::Tokens),
+        AzureCredential::Listed(key) => Ok(BlobCredential::Listed(Box::new(KeyOnDemand {
+            tokens: tokens(&key.identity, key.management.as_str())?,
+            key: (**key).clone(),
+            transport: transport(reach.clone())?,
+            account: account.clone(),
+            found: OnceCell::new(),
+        }))),
+    }
+}
+
+/// An identity that may read and not sign has a bundle without a URL.
+fn cannot_sign(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Denied { permission, answer, .. } => StoreError::CannotSign(format!(
+            "the identity lacks {permission} on the storage account (the role Storage Blob Delegator has it): {answer}"
+        )),
+        error => error,
     }
 }
 
@@ -256,14 +305,21 @@ impl Store for AzureBlob {
             // The store judges a URL's age by its own clock, and a signed URL cannot be corrected.
             let start = self.client.transport.store_time(now)?;
             let endpoint = &self.client.endpoint;
-            let query = self.client.key.sas(&BlobSas {
+            let sas = BlobSas {
                 container: &self.client.container,
                 blob: key.as_str(),
                 starts: start.checked_sub(STARTS_BEFORE).map_err(out_of_range)?,
                 ends: start.checked_add(life).map_err(out_of_range)?,
                 plain_http: endpoint.is_plain_http(),
                 disposition: &disposition(key),
-            });
+            };
+            let query = match self.client.credential.signer().await? {
+                Signer::Key(key) => key.sas(&sas),
+                Signer::Token(_) => {
+                    let delegated = self.client.delegation_key(sas.starts, sas.ends).await.map_err(cannot_sign)?;
+                    delegated.sas(&self.config.account, &sas)
+                }
+            };
             Ok(Signed {
                 url: SignedUrl::new(&format!("{}?{query}", self.client.url(key.as_str()))),
                 expires: now.checked_add(life).map_err(out_of_range)?,
@@ -285,7 +341,7 @@ impl Store for AzureBlob {
     }
 
     fn known_values(&self) -> BoxFuture<'_, Vec<(&'static str, Secret)>> {
-        async move { vec![("known-secret-key", self.known.clone())] }.boxed()
+        self.client.credential.known_values().boxed()
     }
 
     fn way(&self) -> BoxFuture<'_, Option<Way>> {

@@ -1,4 +1,5 @@
-//! Signatures with an account key: of a request (Shared Key) and of a URL for one blob (a service SAS).
+//! Signatures: of a request with an account key (Shared Key), and of a URL for one blob with an account key (a service
+//! SAS) or with a key that the store gives an identity (a user delegation SAS).
 //! <https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key>,
 //! <https://learn.microsoft.com/rest/api/storageservices/create-service-sas>
 
@@ -97,17 +98,57 @@ impl AccountKey {
 
     /// The query of a URL that reads this blob.
     pub(super) fn sas(&self, sas: &BlobSas<'_>) -> String {
-        let time = |time: Timestamp| time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let (starts, ends) = (time(sas.starts), time(sas.ends));
-        let protocol = if sas.plain_http { "https,http" } else { "https" };
-        let resource = format!("/blob/{}/{}/{}", self.account, sas.container, sas.blob);
+        // A stored policy, of which there is none.
+        sas.query(&self.account, &[""], &[], &self.key)
+    }
+
+    fn signature(&self, text: &str) -> String {
+        hmac(&self.key, text)
+    }
+}
+
+/// A key by which the store lets an identity sign URLs, for a week at most. What it signs works as long as the identity
+/// may do it itself. <https://learn.microsoft.com/rest/api/storageservices/get-user-delegation-key>
+pub(super) struct DelegationKey {
+    pub(super) object_id: String,
+    pub(super) tenant_id: String,
+    pub(super) starts: String,
+    pub(super) ends: String,
+    pub(super) service: String,
+    pub(super) version: String,
+    pub(super) key: Zeroizing<Vec<u8>>,
+}
+
+impl DelegationKey {
+    /// The query of a URL that reads this blob.
+    /// <https://learn.microsoft.com/rest/api/storageservices/create-user-delegation-sas>
+    pub(super) fn sas(&self, account: &str, sas: &BlobSas<'_>) -> String {
+        let Self { object_id, tenant_id, starts, ends, service, version, key } = self;
         let none = "";
-        let to_sign = [
-            "r",
-            &starts,
-            &ends,
-            &resource,
-            none, // stored policy
+        // After the key: authorized and unauthorized object, correlation.
+        let signed = [object_id, tenant_id, starts, ends, service, version, none, none, none];
+        let named = [
+            ("skoid", object_id.as_str()),
+            ("sktid", tenant_id),
+            ("skt", starts),
+            ("ske", ends),
+            ("sks", service),
+            ("skv", version),
+        ];
+        sas.query(account, &signed, &named, key)
+    }
+}
+
+impl BlobSas<'_> {
+    /// `signed` are the lines that say by what the URL is signed, `named` the parameters that do.
+    fn query(&self, account: &str, signed: &[&str], named: &[(&str, &str)], key: &[u8]) -> String {
+        let (starts, ends) = (sas_time(self.starts), sas_time(self.ends));
+        let protocol = if self.plain_http { "https,http" } else { "https" };
+        let resource = format!("/blob/{account}/{}/{}", self.container, self.blob);
+        let none = "";
+        let mut lines = vec!["r", &starts, &ends, &resource];
+        lines.extend(signed);
+        lines.extend([
             none, // addresses of clients
             protocol,
             VERSION,
@@ -115,33 +156,37 @@ impl AccountKey {
             none, // snapshot
             none, // encryption scope
             none, // cache control
-            sas.disposition,
+            self.disposition,
             none, // content encoding
             none, // content language
             none, // content type
-        ]
-        .join("\n");
-        let signature = self.signature(&to_sign);
-        [
+        ]);
+        let signature = hmac(key, &lines.join("\n"));
+        let mut query = vec![
             ("sv", VERSION),
             ("st", &starts),
             ("se", &ends),
             ("sr", "b"),
             ("sp", "r"),
             ("spr", protocol),
-            ("rscd", sas.disposition),
-            ("sig", &signature),
-        ]
-        .map(|(name, value)| format!("{name}={}", in_query(value)))
-        .join("&")
+            ("rscd", self.disposition),
+        ];
+        query.extend(named);
+        query.push(("sig", &signature));
+        query.iter().map(|(name, value)| format!("{name}={}", in_query(value))).collect::<Vec<_>>().join("&")
     }
+}
 
-    fn signature(&self, text: &str) -> String {
-        // HMAC takes keys of any length.
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.key) else { return String::new() };
-        mac.update(text.as_bytes());
-        STANDARD.encode(mac.finalize().into_bytes())
-    }
+/// A time as signatures have it.
+pub(super) fn sas_time(time: Timestamp) -> String {
+    time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn hmac(key: &[u8], text: &str) -> String {
+    // HMAC takes keys of any length.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return String::new() };
+    mac.update(text.as_bytes());
+    STANDARD.encode(mac.finalize().into_bytes())
 }
 
 #[cfg(test)]

@@ -9,32 +9,30 @@ pub(in crate::store) const WORDS: Words = Words {
     server: "storageAccountURI",
 };
 
-/// The permission that an action needs. An account key has them all, so a refusal has another cause: mostly the
-/// account's firewall, which answers `AuthorizationFailure`.
+/// The permission that an action needs, as a role has it below `Microsoft.Storage/storageAccounts/blobServices`; or what
+/// else Azure refuses with 403.
 pub(super) fn permission(action: Action, code: &str) -> &'static str {
-    let firewall = code == "AuthorizationFailure";
+    if code == "AuthorizationFailure" {
+        return "the request (does the storage account's firewall allow the operator's network?)";
+    }
     match action {
-        Action::Get if firewall => "to read (does the storage account's firewall allow the operator's network?)",
-        Action::Put | Action::Abort if firewall => {
-            "to write (does the storage account's firewall allow the operator's network?)"
-        }
-        Action::Delete if firewall => "to delete (does the storage account's firewall allow the operator's network?)",
-        Action::List | Action::ListUploads | Action::FindRegion if firewall => {
-            "to list (does the storage account's firewall allow the operator's network?)"
-        }
         Action::Get => "containers/blobs/read",
         Action::Put | Action::Abort => "containers/blobs/write",
         Action::Delete => "containers/blobs/delete",
         Action::List | Action::ListUploads | Action::FindRegion => "containers/blobs/read (list)",
+        Action::SignUrl => "generateUserDelegationKey/action",
     }
 }
 
 /// What cures a credential that is not accepted, by the store's error code.
-pub(super) fn credential_cure(code: &str) -> &'static str {
+pub(super) fn credential_cure(code: &str, is_key: bool) -> &'static str {
     match code {
-        "AuthenticationFailed" => "the account key does not belong to this storage account",
-        "KeyBasedAuthenticationNotPermitted" => "the storage account does not allow account keys; allow them there",
+        "AuthenticationFailed" if is_key => "the account key does not belong to this storage account",
+        "KeyBasedAuthenticationNotPermitted" => {
+            "the storage account does not allow account keys; allow them there, or set config key useAAD to true"
+        }
         "AccountIsDisabled" => "the storage account is disabled",
-        _ => "renew the account key in its Secret",
+        _ if is_key => "renew the account key in its Secret",
+        _ => "is the identity one of the storage account's own tenant?",
     }
 }

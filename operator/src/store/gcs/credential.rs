@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{GcsConfig, ServiceAccount};
 use crate::{
     location::{Endpoint, Location, LocationError, SecretReader, shown},
-    store::credentials_file::{self, CERTIFICATES, masked, source},
+    store::credentials_file::{self, CERTIFICATES, masked, none_named, source},
 };
 
 /// The variable of Velero's Deployment that names the key file.
@@ -73,7 +73,7 @@ impl GcsAccess {
         secrets: &SecretReader<'_>,
         deployment: Option<&Value>,
     ) -> Result<Self, LocationError> {
-        let place = source(location, FILE, WANTED, deployment)?;
+        let place = source(location, FILE, deployment)?.ok_or_else(|| none_named(location, FILE, WANTED))?;
         let text = secrets.text(&place).await?;
         Self::of_file(config, text.expose(), &format!("Secret {}/{}", place.name, place.key))
             .map_err(|why| location.credential_error(why))

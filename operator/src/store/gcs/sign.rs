@@ -2,22 +2,19 @@
 //! itself, so no token service is asked) and a URL for one object (version 4).
 //! <https://google.aip.dev/auth/4111>, <https://docs.cloud.google.com/storage/docs/authentication/canonical-requests>
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use debugbundle_format::hex;
 use debugbundle_redact::Secret;
 use jiff::{Timestamp, tz::TimeZone};
-use rustls::{
-    SignatureScheme,
-    crypto::aws_lc_rs::sign::any_supported_type,
-    pki_types::{PrivateKeyDer, pem::PemObject as _},
-    sign::SigningKey,
-};
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::store::{StoreError, rest::in_query};
+use crate::store::{
+    StoreError,
+    rest::in_query,
+    rsa_key::{RsaKey, RsaScheme},
+};
 
 /// The right to read and write objects, and none to change who else has it.
 const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.read_write";
@@ -29,7 +26,7 @@ const LIFE: i64 = 600;
 pub struct ServiceAccount {
     email: String,
     key_id: Option<String>,
-    key: Arc<dyn SigningKey>,
+    key: RsaKey,
 }
 
 impl fmt::Debug for ServiceAccount {
@@ -57,23 +54,20 @@ pub(super) struct GcsUrl<'a> {
 impl ServiceAccount {
     /// Takes the key as PEM; `None` if it is no RSA key.
     pub fn new(email: &str, key_id: Option<&str>, pem: &Secret) -> Option<Self> {
-        let key = any_supported_type(&PrivateKeyDer::from_pem_slice(pem.expose().as_bytes()).ok()?).ok()?;
-        key.choose_scheme(&[SignatureScheme::RSA_PKCS1_SHA256])?;
+        let key = RsaKey::of_pem(pem)?;
         Some(Self { email: email.to_owned(), key_id: key_id.map(ToOwned::to_owned), key })
     }
 
     /// The value of the header `Authorization` of a request at this time.
     pub(super) fn authorization(&self, now: Timestamp) -> Result<String, StoreError> {
-        let encoded = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
         let mut header = json!({"alg": "RS256", "typ": "JWT"});
         if let Some(id) = &self.key_id {
             header["kid"] = json!(id);
         }
         let from = now.as_second();
         let claims = json!({"iss": self.email, "sub": self.email, "scope": SCOPE, "iat": from, "exp": from + LIFE});
-        let signed = format!("{}.{}", encoded(&header), encoded(&claims));
-        let signature = URL_SAFE_NO_PAD.encode(self.sign(signed.as_bytes())?);
-        Ok(format!("Bearer {signed}.{signature}"))
+        let token = self.key.token(RsaScheme::Pkcs1, &header, &claims)?;
+        Ok(format!("Bearer {}", token.expose()))
     }
 
     /// A URL that reads one object.
@@ -96,19 +90,16 @@ impl ServiceAccount {
         let query = query.join("&");
         let request = format!("GET\n{}\n{query}\nhost:{}\n\nhost\nUNSIGNED-PAYLOAD", url.path, url.host);
         let to_sign = format!("GOOG4-RSA-SHA256\n{time}\n{scope}\n{}", hex(&Sha256::digest(request)));
-        let signature = hex(&self.sign(to_sign.as_bytes())?);
+        let signature = hex(&self.key.sign(RsaScheme::Pkcs1, to_sign.as_bytes())?);
         Ok(format!("{}{}?{query}&X-Goog-Signature={signature}", url.endpoint, url.path))
-    }
-
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, StoreError> {
-        let signer = self.key.choose_scheme(&[SignatureScheme::RSA_PKCS1_SHA256]);
-        let signature = signer.and_then(|signer| signer.sign(message).ok());
-        signature.ok_or_else(|| StoreError::CannotSign("the service account's key does not sign".to_owned()))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    use serde_json::Value;
+
     use super::*;
 
     /// Google's own test account and URLs, from the conformance tests of its libraries (Apache-2.0):

@@ -26,6 +26,7 @@ pub(super) fn permission(action: Action, code: &str) -> &'static str {
         (Action::Put, _) => "storage.objects.create (and storage.objects.delete, to replace)",
         (Action::Delete | Action::Abort, _) => "storage.objects.delete",
         (Action::List | Action::ListUploads | Action::FindRegion, _) => "storage.objects.list",
+        (Action::SignUrl, _) => "iam.serviceAccounts.signBlob",
     }
 }
 

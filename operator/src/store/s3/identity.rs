@@ -196,43 +196,15 @@ impl ProvideCredentials for WebIdentity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http_body_util::{BodyExt as _, Full};
-    use hyper::{Request, Response, body::Incoming, service::service_fn};
-    use std::sync::{Arc, Mutex};
+    use crate::store::scripted::Scripted;
 
     const ANSWER: &str = r#"<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
 <AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>AK</AccessKeyId><SecretAccessKey>hunter2</SecretAccessKey>
 <SessionToken>hunter3</SessionToken><Expiration>2036-11-21T12:00:00Z</Expiration></Credentials>
 </AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"#;
 
-    /// An STS that gives this answer and records the requests.
-    async fn sts(status: u16, answer: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let record = Arc::clone(&asked);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let service = service_fn(|request: Request<Incoming>| async {
-                    let body = request.into_body().collect().await?.to_bytes();
-                    record.lock().expect("not poisoned").push(String::from_utf8_lossy(&body).into_owned());
-                    let answer = Response::builder().status(status).body(Full::new(answer.as_bytes()));
-                    Ok::<_, hyper::Error>(answer.expect("an answer"))
-                });
-                let connection = hyper_util::rt::TokioIo::new(stream);
-                let _ = hyper::server::conn::http1::Builder::new()
-                    .keep_alive(false)
-                    .serve_connection(connection, service)
-                    .await;
-            }
-        });
-        (endpoint, asked)
-    }
-
     fn identity(endpoint: &str, token_file: PathBuf) -> WebIdentity {
-        let policy = EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() };
-        let wire = HttpTransport::new(None, false, EndpointAccess::stores(policy).expect("proxies")).expect("a client");
-        let wire = SdkHttp(wire);
+        let wire = SdkHttp(Scripted::transport());
         let config = WebIdentity::sts("eu-west-1", wire).endpoint_url(endpoint).build();
         WebIdentity::asking(config, "arn:aws:iam::1:role/x", None, token_file)
     }
@@ -240,9 +212,9 @@ mod tests {
     #[tokio::test]
     async fn a_role_is_assumed_with_the_token_that_lies_there_now() {
         crate::install_crypto_provider();
-        let (endpoint, asked) = sts(200, ANSWER).await;
+        let sts = Scripted::start(200, ANSWER).await;
         let token = tempfile::NamedTempFile::new().expect("a file");
-        let identity = identity(&endpoint, token.path().to_owned());
+        let identity = identity(&sts.endpoint, token.path().to_owned());
         for written in ["first-token\n", "second-token\n"] {
             std::fs::write(token.path(), written).expect("written");
             let got = identity.provide_credentials().await.expect("assumed");
@@ -253,7 +225,7 @@ mod tests {
             let end = got.expiry().map(jiff::Timestamp::try_from).expect("it ends").expect("a time");
             assert_eq!(end.to_string(), "2036-11-21T12:00:00Z");
         }
-        let asked = asked.lock().expect("not poisoned").clone();
+        let asked = sts.asked();
         assert!(asked[0].contains("Action=AssumeRoleWithWebIdentity&"), "{}", asked[0]);
         assert!(asked[0].contains("RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fx&RoleSessionName=debugbundle-operator"));
         assert!(asked[0].ends_with("WebIdentityToken=first-token") && asked[1].ends_with("=second-token"));
@@ -262,15 +234,16 @@ mod tests {
     #[tokio::test]
     async fn sec_x28_the_keys_of_an_identity_are_known_values_and_stay_the_same_ones() {
         crate::install_crypto_provider();
-        let (endpoint, asked) = sts(200, ANSWER).await;
+        let sts = Scripted::start(200, ANSWER).await;
         let token = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(token.path(), "projected").expect("written");
-        let kept = KeptCredentials::new(SharedCredentialsProvider::new(identity(&endpoint, token.path().to_owned())));
+        let kept =
+            KeptCredentials::new(SharedCredentialsProvider::new(identity(&sts.endpoint, token.path().to_owned())));
         let mut known = Vec::new();
         for _ in 0..3 {
             known = known_values(&kept.provide_credentials().await.expect("assumed"));
         }
-        assert_eq!(asked.lock().expect("not poisoned").len(), 1, "what is known is what the requests carry");
+        assert_eq!(sts.asked().len(), 1, "what is known is what the requests carry");
         let seen: Vec<_> = known.iter().map(|(rule, value)| (*rule, value.expose())).collect();
         assert_eq!(seen, [("known-secret-key", "hunter2"), ("known-session-token", "hunter3")]);
         let out =
@@ -289,17 +262,17 @@ mod tests {
     async fn a_refusal_an_outage_and_a_missing_token_are_told_apart() {
         crate::install_crypto_provider();
         let refusal = "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>";
-        let (endpoint, _) = sts(403, refusal).await;
+        let sts = Scripted::start(403, refusal).await;
         let token = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(token.path(), "hunter4").expect("written");
         let told =
             |error: CredentialsError| super::super::classify::credential_error(&error).expect("known").to_string();
-        let refused = identity(&endpoint, token.path().to_owned()).assume().await.expect_err("refused");
+        let refused = identity(&sts.endpoint, token.path().to_owned()).assume().await.expect_err("refused");
         assert_eq!(told(refused), "no credential: the pod's identity was refused");
-        let (endpoint, _) = sts(503, "").await;
-        let silent = identity(&endpoint, token.path().to_owned()).assume().await.expect_err("no answer");
+        let sts = Scripted::start(503, "").await;
+        let silent = identity(&sts.endpoint, token.path().to_owned()).assume().await.expect_err("no answer");
         assert_eq!(told(silent), "the store is unreachable: the request to the identity endpoint failed");
-        let missing = identity(&endpoint, "/no/such/token".into()).assume().await.expect_err("no token");
+        let missing = identity(&sts.endpoint, "/no/such/token".into()).assume().await.expect_err("no token");
         assert_eq!(told(missing), "no credential: the pod's identity is configured incorrectly");
     }
 }

@@ -9,7 +9,7 @@ pub(in crate::store) const WORDS: Words =
 /// The permission that an action needs.
 pub(super) const fn permission(action: Action) -> &'static str {
     match action {
-        Action::Get => "s3:GetObject",
+        Action::Get | Action::SignUrl => "s3:GetObject",
         Action::Put => "s3:PutObject",
         Action::Delete => "s3:DeleteObject",
         Action::Abort => "s3:AbortMultipartUpload",
