@@ -3,9 +3,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use debugbundle_operator::store::{Store, StoreError, UploadHooks};
+use debugbundle_crd::Reason;
+use debugbundle_operator::{
+    location::Endpoint,
+    store::{
+        Limit, Provider, Store, StoreError, UploadHooks,
+        gcs::{GcsCredential, GcsIdentity, TokenSource},
+    },
+};
 use futures::{FutureExt as _, future::BoxFuture};
-use harness::until;
+use harness::{s3_proxy::Answering, until};
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::support::{
@@ -132,4 +140,46 @@ async fn sec_c1_issue_35_each_request_is_authorised_by_the_key_itself_and_a_kms_
     let authorizations = server.authorizations();
     assert!(authorizations.len() >= 3, "{authorizations:?}");
     assert!(authorizations.iter().all(|value| value.starts_with("Bearer ey") && value.split('.').count() == 3));
+}
+
+#[tokio::test]
+async fn sec_u12_x28_issue_35_an_identity_without_a_key_sends_its_token_and_iam_signs_for_half_a_day() {
+    let server = GcsSessions::start(&[]).await;
+    let answer = json!({"access_token": "hunter2hunter2", "expires_in": 3599, "signedBlob": "c2lnbmVk"});
+    let google = Answering::with(answer.to_string()).await;
+    let mut resolved = gcs("bkt", &json!({"storeEndpoint": server.endpoint}));
+    let Provider::Gcs(access) = &mut resolved.provider else { panic!("a store of Google") };
+    let address = Endpoint::parse("test", &google.endpoint).expect("an endpoint");
+    let mut identity = GcsIdentity {
+        source: TokenSource::Machine(address.clone()),
+        iam: address,
+        signs_as: Some("velero@p.iam".to_owned()),
+    };
+    access.credential = GcsCredential::Identity(Box::new(identity.clone()));
+    assert!(resolved.is_asked_for());
+    let (store, sealed) = (open(&resolved, IN_PARTS).await, sealed(6 * MIB));
+    store.upload(&key(), &sealed.upload(), &UploadRecorder::default()).await.expect("uploaded");
+    let authorizations = server.authorizations();
+    assert!(authorizations.iter().all(|value| value == "Bearer hunter2hunter2"), "{authorizations:?}");
+    assert_eq!(google.seen().len(), 1, "the token is kept");
+    let known = store.known_values().await;
+    assert_eq!(known.iter().map(|(_, value)| value.expose()).collect::<Vec<_>>(), ["hunter2hunter2"]);
+
+    let now = Timestamp::now();
+    let signed = store.sign(&key(), Duration::from_hours(48), now).await.expect("signed");
+    assert_eq!((signed.expires.duration_since(now).as_secs(), signed.limit), (12 * 3600, Limit::Credential));
+    let url = signed.url.expose();
+    assert!(
+        url.contains("&X-Goog-Credential=velero%40p.iam%2F") && url.ends_with("&X-Goog-Signature=7369676e6564"),
+        "{url}"
+    );
+    assert!(google.seen()[1].is("POST", "/v1/projects/-/serviceAccounts/velero%40p.iam:signBlob"));
+
+    identity.signs_as = None;
+    let Provider::Gcs(access) = &mut resolved.provider else { panic!("a store of Google") };
+    access.credential = GcsCredential::Identity(Box::new(identity));
+    let error =
+        open(&resolved, IN_PARTS).await.sign(&key(), Duration::from_hours(1), now).await.expect_err("nobody signs");
+    assert_eq!(error.reason(), Reason::SigningUnsupported);
+    assert!(error.to_string().contains("set the location's config key serviceAccount"), "{error}");
 }

@@ -122,16 +122,16 @@ impl Resolved {
         match &self.provider {
             Provider::S3(access) => access.credential.is_of_pod(),
             Provider::Azure(access) => !matches!(access.credential, azure::AzureCredential::Key(_)),
-            Provider::Gcs(_) => false,
+            Provider::Gcs(access) => matches!(access.credential, gcs::GcsCredential::Identity(_)),
         }
     }
 
     /// Where the credential is from, in words.
-    pub const fn credential_words(&self) -> &'static str {
+    pub fn credential_words(&self) -> &'static str {
         match &self.provider {
             Provider::S3(access) => access.credential.words(),
             Provider::Azure(access) => access.credential_words(),
-            Provider::Gcs(_) => "a service account's key from a Secret",
+            Provider::Gcs(access) => access.credential_words(),
         }
     }
 
@@ -181,7 +181,9 @@ pub async fn resolve_noting(
         ProviderConfig::Azure(config) => {
             Provider::Azure(AzureAccess::resolve(config, location, &secrets, deployment, policy).await?)
         }
-        ProviderConfig::Gcs(config) => Provider::Gcs(GcsAccess::resolve(config, location, &secrets, deployment).await?),
+        ProviderConfig::Gcs(config) => {
+            Provider::Gcs(GcsAccess::resolve(config, location, &secrets, deployment, policy).await?)
+        }
     };
     let ca_pem = match &location.ca_cert_ref {
         Some(reference) => {

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Answer, StoreError, StoreFuture,
+    connect::EndpointAccess,
     rest::{attempted, in_query, text},
     transport::HttpTransport,
 };
@@ -184,6 +185,14 @@ impl IdentityRequest {
         }
         request.body(Full::new(body).map_err(Into::into).boxed_unsync()).ok()
     }
+}
+
+/// Connections to identity services, by the system's authorities.
+pub(super) fn identity_transport(reach: EndpointAccess) -> Result<HttpTransport, StoreError> {
+    HttpTransport::new(None, false, reach).map_err(|_| StoreError::Unreachable {
+        at: ProbeStep::Credential,
+        why: "TLS to the identity service cannot be set up".to_owned(),
+    })
 }
 
 /// Bytes of a projected token that are read.

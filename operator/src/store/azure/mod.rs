@@ -16,10 +16,10 @@ use super::{
     connect::EndpointAccess,
     rest::{self, is_absent, length, pieces, ranged, text},
     signed::{disposition, life},
-    transport::HttpTransport,
+    token::identity_transport,
     verify::{ReadsRanges, verify},
 };
-use crate::{location::EndpointPolicy, probe::ProbeStep};
+use crate::location::EndpointPolicy;
 use answers::BlobPage;
 use client::{BlobClient, BlobCredential, BlobRequest, KeyOnDemand, Signer};
 pub use config::AzureConfig;
@@ -137,16 +137,10 @@ fn credential(
     policy: EndpointPolicy,
     reach: &EndpointAccess,
 ) -> Result<BlobCredential, StoreError> {
-    let transport = |reach: EndpointAccess| {
-        HttpTransport::new(None, false, reach).map_err(|_| StoreError::Unreachable {
-            at: ProbeStep::Credential,
-            why: "TLS to the identity service cannot be set up".to_owned(),
-        })
-    };
     let tokens = |identity: &AzureIdentity, resource: &str| {
         let machine = EndpointAccess::InstanceMetadata { allow_loopback: policy.allow_loopback };
         let reach = if matches!(identity.proof, Proof::Machine) { machine } else { reach.clone() };
-        Ok(identity::tokens(identity, resource, transport(reach)?))
+        Ok(identity::tokens(identity, resource, identity_transport(reach)?))
     };
     let account = &access.config.account;
     match &access.credential {
@@ -157,7 +151,7 @@ fn credential(
         AzureCredential::Listed(key) => Ok(BlobCredential::Listed(Box::new(KeyOnDemand {
             tokens: tokens(&key.identity, key.management.as_str())?,
             key: (**key).clone(),
-            transport: transport(reach.clone())?,
+            transport: identity_transport(reach.clone())?,
             account: account.clone(),
             found: OnceCell::new(),
         }))),

@@ -1,12 +1,15 @@
 //! Requests to a bucket: made, authorised, sent again after a passing failure, and their refusals interpreted.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use debugbundle_redact::Secret;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 
 use super::{
-    ServiceAccount, answers,
+    GcsIdentity, ServiceAccount, answers,
     words::{CREDENTIAL_CURE, WORDS, permission},
 };
 use crate::{
@@ -14,6 +17,7 @@ use crate::{
     store::{
         Action, Answer, StoreError,
         rest::{Content, attempted, in_path, in_query, set_plain, text},
+        token::Tokens,
         transport::{HttpTransport, RequestBody},
         wire,
     },
@@ -26,9 +30,46 @@ const CLOCK_TOLERANCE: i64 = 5 * 60;
 #[derive(Clone)]
 pub(super) struct GcsClient {
     pub(super) transport: HttpTransport,
-    pub(super) account: Option<ServiceAccount>,
+    pub(super) signer: Arc<GcsSigner>,
     pub(super) endpoint: Endpoint,
     pub(super) bucket: String,
+}
+
+/// Who authorises requests.
+pub(super) enum GcsSigner {
+    /// Nobody.
+    Nobody,
+    /// A service account's key.
+    Key(ServiceAccount),
+    /// The tokens of an identity.
+    Tokens(Box<Keyless>),
+}
+
+/// An identity without a key.
+pub(super) struct Keyless {
+    pub(super) identity: GcsIdentity,
+    pub(super) tokens: Tokens,
+    /// How IAM is asked.
+    pub(super) transport: HttpTransport,
+}
+
+impl GcsSigner {
+    /// The value of the header `Authorization` of a request at this time.
+    async fn authorization(&self, now: Timestamp) -> Result<Option<String>, StoreError> {
+        match self {
+            Self::Nobody => Ok(None),
+            Self::Key(account) => account.authorization(now).map(Some),
+            Self::Tokens(keyless) => Ok(Some(format!("Bearer {}", keyless.tokens.give().await?.value.expose()))),
+        }
+    }
+
+    /// The secret values that are asked for, each with the rule under which the redaction counts it.
+    pub(super) async fn known_values(&self) -> Vec<(&'static str, Secret)> {
+        match self {
+            Self::Nobody | Self::Key(_) => Vec::new(),
+            Self::Tokens(keyless) => keyless.tokens.known_values().await,
+        }
+    }
 }
 
 /// What a request is about.
@@ -86,7 +127,7 @@ impl GcsClient {
     /// Sends the request. For a session 308 (more is awaited) and 499 (it is cancelled) are no failures.
     pub(super) async fn send_once(&self, request: &GcsRequest<'_>) -> Result<Response<Incoming>, StoreError> {
         let body = request.content.body().await?;
-        let response = self.transport.send(self.authorised(request, body)?).await?;
+        let response = self.transport.send(self.authorised(request, body).await?).await?;
         let status = response.status();
         let goes_on = request.resource == Resource::Session
             && (status == StatusCode::PERMANENT_REDIRECT || status.as_u16() == 499);
@@ -101,7 +142,11 @@ impl GcsClient {
         Err(judged(answer, ahead, request.action, request.resource, &self.bucket))
     }
 
-    fn authorised(&self, request: &GcsRequest<'_>, body: RequestBody) -> Result<Request<RequestBody>, StoreError> {
+    async fn authorised(
+        &self,
+        request: &GcsRequest<'_>,
+        body: RequestBody,
+    ) -> Result<Request<RequestBody>, StoreError> {
         let not_built = || StoreError::Rejected(Answer::new(0, Some("RequestNotBuilt")));
         let bucket = in_path(&self.bucket);
         let path = match request.resource {
@@ -124,8 +169,8 @@ impl GcsClient {
         if matches!(request.method, Method::PUT | Method::POST) {
             signed.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(request.content.length()));
         }
-        if let Some(account) = &self.account {
-            let authorization = account.authorization(self.transport.store_time(Timestamp::now())?)?;
+        let now = self.transport.store_time(Timestamp::now())?;
+        if let Some(authorization) = self.signer.authorization(now).await? {
             let mut authorization = HeaderValue::from_str(&authorization).map_err(|_| not_built())?;
             authorization.set_sensitive(true);
             signed.headers_mut().insert(header::AUTHORIZATION, authorization);

@@ -8,7 +8,6 @@ use crate::{
 /// The keys that the plugin knows (`velero-plugin-for-gcp/object_store.go`).
 const KEYS: [&str; 8] = [
     "kmsKeyName",
-    // The account by which URLs are signed where there is no key file.
     "serviceAccount",
     "credentialsFile",
     "storeEndpoint",
@@ -19,7 +18,7 @@ const KEYS: [&str; 8] = [
     "caCert",
 ];
 /// Google's own domain.
-const GOOGLE: &str = "googleapis.com";
+pub(super) const GOOGLE: &str = "googleapis.com";
 /// The path of the API in an endpoint, which Google's libraries want there.
 const API: &str = "/storage/v1";
 
@@ -30,6 +29,8 @@ pub struct GcsConfig {
     pub kms_key: Option<String>,
     /// `storeEndpoint`, without the path of the API; `None` means the domain's host.
     pub endpoint: Option<Endpoint>,
+    /// `serviceAccount`: who signs URLs where there is no key file.
+    pub service_account: Option<String>,
     /// `universeDomain`; `None` means the one in the key file.
     pub universe: Option<String>,
     /// The store's host in Google's own domain.
@@ -99,6 +100,7 @@ impl GcsConfig {
         Ok(Self {
             kms_key: get("kmsKeyName").map(kms_key).transpose()?,
             endpoint: get("storeEndpoint").map(endpoint).transpose()?,
+            service_account: get("serviceAccount").map(ToOwned::to_owned),
             universe,
             public_endpoint: host("universeDomain", GOOGLE)?,
         })
@@ -164,6 +166,7 @@ mod tests {
             GcsConfig {
                 kms_key: Some(key.to_owned()),
                 endpoint: Endpoint::parse("storeEndpoint", "https://private.example.com").ok(),
+                service_account: Some("velero@p.iam.gserviceaccount.com".to_owned()),
                 universe: Some("example.com".to_owned()),
                 public_endpoint: host("x", GOOGLE).expect("valid"),
             }

@@ -1,5 +1,5 @@
-//! The service account of a location: the key file that Velero's plugin reads, and what is needed to use it. Of the file
-//! only names and the key count: the addresses in it are never asked.
+//! The credential of a location: the file that Velero's plugin reads, else the machine's identity. Of a key file only names
+//! and the key count: the addresses in it are never asked.
 
 use std::collections::BTreeMap;
 
@@ -8,16 +8,23 @@ use k8s_openapi::ByteString;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{GcsConfig, ServiceAccount};
+use super::{
+    ExternalAccount, GcsConfig, GcsIdentity, ServiceAccount, TokenSource,
+    config::GOOGLE,
+    identity::{iam_of, is_email},
+};
 use crate::{
-    location::{Endpoint, Location, LocationError, SecretReader, shown},
+    location::{Endpoint, EndpointPolicy, Location, LocationError, SecretReader, shown},
     store::credentials_file::{self, CERTIFICATES, masked, none_named, source},
 };
 
 /// The variable of Velero's Deployment that names the key file.
 const FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
 /// What `spec.credential` must name.
-const WANTED: &str = "the key file of a service account (Workload Identity is not supported yet)";
+const WANTED: &str = "the key file of a service account, or allow GKE's Workload Identity by the operator's flag \
+                      --allow-instance-metadata";
+/// The metadata service of a machine.
+const METADATA: &str = "http://169.254.169.254";
 /// Values of a key file that are public.
 const PUBLIC: [&str; 15] = [
     "type",
@@ -44,10 +51,19 @@ pub struct GcsAccess {
     pub config: GcsConfig,
     /// Where requests go.
     pub endpoint: Endpoint,
-    /// Who asks; `None`: nobody, and each request is refused.
-    pub account: Option<ServiceAccount>,
-    /// The private key, PEM.
-    key: Option<Secret>,
+    /// Who asks.
+    pub credential: GcsCredential,
+}
+
+/// Who asks a store.
+#[derive(Clone, Debug)]
+pub enum GcsCredential {
+    /// Nobody: each request is refused.
+    Nobody,
+    /// A service account, with its key; and the key as PEM.
+    Key(ServiceAccount, Secret),
+    /// An identity without a key.
+    Identity(Box<GcsIdentity>),
 }
 
 /// What counts in a key file.
@@ -66,20 +82,26 @@ struct KeyFile {
 }
 
 impl GcsAccess {
-    /// Reads the key file. `deployment` is Velero's, if there is one.
+    /// Reads the credentials file. `deployment` is Velero's, if there is one.
     pub(in crate::store) async fn resolve(
         config: GcsConfig,
         location: &Location,
         secrets: &SecretReader<'_>,
         deployment: Option<&Value>,
+        policy: EndpointPolicy,
     ) -> Result<Self, LocationError> {
-        let place = source(location, FILE, deployment)?.ok_or_else(|| none_named(location, FILE, WANTED))?;
-        let text = secrets.text(&place).await?;
-        Self::of_file(config, text.expose(), &format!("Secret {}/{}", place.name, place.key))
-            .map_err(|why| location.credential_error(why))
+        let wrong = |why| location.credential_error(why);
+        match source(location, FILE, deployment)? {
+            Some(place) => {
+                let text = secrets.text(&place).await?;
+                Self::of_file(config, text.expose(), &format!("Secret {}/{}", place.name, place.key)).map_err(wrong)
+            }
+            None if policy.identities.instance_metadata => Self::of_machine(config).map_err(wrong),
+            None => Err(none_named(location, FILE, WANTED)),
+        }
     }
 
-    /// With a key file; `from` says where it is from.
+    /// With a credentials file; `from` says where it is from.
     ///
     /// # Errors
     /// A sentence without a value of the file that is secret.
@@ -87,40 +109,87 @@ impl GcsAccess {
         let file: KeyFile = serde_json::from_str(text).map_err(|error| {
             format!("{from} is not the JSON of a key file (line {}, column {})", error.line(), error.column())
         })?;
-        let key = Secret::new(file.private_key);
-        match file.kind.as_str() {
-            "service_account" => {}
+        let of_file = |why: String| format!("{from}: {why}");
+        let endpoint = config.endpoint_in(file.universe_domain.as_deref()).map_err(of_file)?;
+        let credential = match file.kind.as_str() {
+            "service_account" => {
+                let key = Secret::new(file.private_key);
+                if file.client_email.is_empty() || key.expose().is_empty() {
+                    return Err(format!(
+                        "{from} has no client_email or no private_key; download a new key of the account"
+                    ));
+                }
+                let account = ServiceAccount::new(&file.client_email, file.private_key_id.as_deref(), &key)
+                    .ok_or_else(|| format!("the private_key in {from} is not an RSA key in PEM"))?;
+                GcsCredential::Key(account, key)
+            }
             "external_account" => {
-                return Err(format!(
-                    "{from} has type \"external_account\": workload identity federation is not supported yet; name \
-                     the key file of a service account"
-                ));
+                // The pod's token goes there, so the file itself cannot name it.
+                let universe = config.universe.as_deref().unwrap_or(GOOGLE);
+                let account = ExternalAccount::parse(text, from, universe)?;
+                let signs_as = signs_as(&config)?.or_else(|| account.impersonated.clone());
+                GcsCredential::Identity(Box::new(GcsIdentity {
+                    source: TokenSource::External(account),
+                    iam: Endpoint::parse("iam", &iam_of(universe))?,
+                    signs_as,
+                }))
             }
             other => {
                 return Err(format!(
-                    "{from} has type {}, which is not supported; allowed: service_account",
+                    "{from} has type {}, which is not supported; allowed: service_account, external_account",
                     shown(other)
                 ));
             }
-        }
-        if file.client_email.is_empty() || key.expose().is_empty() {
-            return Err(format!("{from} has no client_email or no private_key; download a new key of the account"));
-        }
-        let account = ServiceAccount::new(&file.client_email, file.private_key_id.as_deref(), &key)
-            .ok_or_else(|| format!("the private_key in {from} is not an RSA key in PEM"))?;
-        let endpoint = config.endpoint_in(file.universe_domain.as_deref()).map_err(|why| format!("{from}: {why}"))?;
-        Ok(Self { config, endpoint, account: Some(account), key: Some(key) })
+        };
+        Ok(Self { config, endpoint, credential })
+    }
+
+    /// With the identity that the metadata server gives: on GKE the pod's, elsewhere the node's.
+    fn of_machine(config: GcsConfig) -> Result<Self, String> {
+        let universe = config.universe.as_deref().unwrap_or(GOOGLE);
+        let identity = GcsIdentity {
+            source: TokenSource::Machine(Endpoint::parse("metadata", METADATA)?),
+            iam: Endpoint::parse("iam", &iam_of(universe))?,
+            signs_as: signs_as(&config)?,
+        };
+        let endpoint = config.endpoint_in(None)?;
+        Ok(Self { config, endpoint, credential: GcsCredential::Identity(Box::new(identity)) })
     }
 
     /// Without an account: the way to the store can be probed.
     pub(in crate::store) fn of_nobody(config: GcsConfig) -> Self {
         let endpoint = config.endpoint_in(None).unwrap_or_else(|_| config.public_endpoint.clone());
-        Self { config, endpoint, account: None, key: None }
+        Self { config, endpoint, credential: GcsCredential::Nobody }
     }
 
     /// The exact values that must never be shown, each with the rule under which the redaction counts it.
     pub(in crate::store) fn known_values(&self) -> Vec<(&'static str, Secret)> {
-        masked(self.key.iter().cloned().collect())
+        match &self.credential {
+            GcsCredential::Key(_, key) => masked(vec![key.clone()]),
+            GcsCredential::Nobody | GcsCredential::Identity(_) => Vec::new(),
+        }
+    }
+
+    /// Where the credential is from, in words.
+    pub(in crate::store) fn credential_words(&self) -> &'static str {
+        match &self.credential {
+            GcsCredential::Nobody => "none",
+            GcsCredential::Key(..) => "a service account's key from a Secret",
+            GcsCredential::Identity(identity) => match identity.source {
+                TokenSource::Machine(_) => "the identity that the metadata server gives",
+                TokenSource::External(_) => "the operator's own token, exchanged at Google",
+            },
+        }
+    }
+}
+
+/// The account that the config names to sign URLs.
+fn signs_as(config: &GcsConfig) -> Result<Option<String>, String> {
+    match &config.service_account {
+        Some(email) if !is_email(email) => {
+            Err(format!("config key serviceAccount is {}; it must be the e-mail of a service account", shown(email)))
+        }
+        email => Ok(email.clone()),
     }
 }
 
@@ -194,6 +263,22 @@ mod tests {
     }
 
     #[test]
+    fn sec_c7_without_a_file_the_machine_s_identity_signs_as_the_account_that_the_config_names() {
+        let location = json!({"metadata": {"name": "offsite"}, "spec": {"provider": "gcp",
+            "objectStorage": {"bucket": "b"}, "config": {"serviceAccount": "velero@p.iam.gserviceaccount.com"}}});
+        let config = GcsConfig::parse(&Location::parse(&location).expect("valid")).expect("valid");
+        let got = GcsAccess::of_machine(config.clone()).expect("usable");
+        let GcsCredential::Identity(identity) = &got.credential else { panic!("{got:?}") };
+        assert_eq!(identity.signs_as.as_deref(), Some("velero@p.iam.gserviceaccount.com"));
+        assert_eq!(identity.iam.as_str(), "https://iamcredentials.googleapis.com");
+        assert!(matches!(&identity.source, TokenSource::Machine(endpoint) if endpoint.as_str() == METADATA));
+        let wrong = GcsConfig { service_account: Some("x/../y".to_owned()), ..config };
+        assert!(
+            GcsAccess::of_machine(wrong).expect_err("no e-mail").contains("must be the e-mail of a service account")
+        );
+    }
+
+    #[test]
     fn sec_c8_what_is_wrong_is_said_without_a_value() {
         for (text, expected) in [
             (
@@ -202,8 +287,11 @@ mod tests {
             ),
             ("hunter2".to_owned(), "is not the JSON of a key file"),
             (with("type", &json!("authorized_user")), "has type \"authorized_user\", which is not supported"),
-            (with("type", &json!("external_account")), "workload identity federation is not supported yet"),
-            ("{}".to_owned(), "has type \"\", which is not supported; allowed: service_account"),
+            (
+                with("type", &json!("external_account")),
+                "has type \"external_account\" and no audience, subject_token_type",
+            ),
+            ("{}".to_owned(), "has type \"\", which is not supported; allowed: service_account, external_account"),
             (with("private_key", &json!("")), "has no client_email or no private_key"),
             (with("private_key", &json!("hunter2")), "the private_key in Secret keys/cloud is not an RSA key in PEM"),
             (with("universe_domain", &json!("a b")), "universe_domain is \"a b\"; it must be a domain"),

@@ -1,6 +1,5 @@
-//! Google Cloud Storage: objects of a bucket, with the key of a service account, by the JSON API as Velero's GCP plugin
-//! uses it. `config` reads the location, `credential` finds its key; `client` sends requests that `sign` authorises,
-//! `upload` sends bundles in resumable sessions, `answers` reads JSON, `words` are those of Google's users.
+//! Google Cloud Storage: objects of a bucket, by the JSON API as Velero's GCP plugin uses it. `config` reads the location,
+//! `credential` finds its key or its `identity`; `client` sends requests that `sign` authorises, `upload` sends bundles in resumable sessions, `answers` reads JSON, `words` are those of Google's users.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -15,13 +14,17 @@ use super::{
     connect::EndpointAccess,
     rest::{self, in_path, is_absent, length, pieces, ranged, text},
     signed::{disposition, life},
+    token::{Tokens, identity_transport},
     verify::{ReadsRanges, verify},
 };
+use crate::location::EndpointPolicy;
 use answers::{GcsObject, GcsPage};
-use client::{GcsClient, GcsRequest, Resource};
+use client::{GcsClient, GcsRequest, GcsSigner, Keyless, Resource};
 pub use config::GcsConfig;
-pub use credential::GcsAccess;
+pub use credential::{GcsAccess, GcsCredential};
 pub(super) use credential::{named, values};
+use identity::AsksGoogle;
+pub use identity::{ExternalAccount, GcsIdentity, TokenSource};
 use sign::GcsUrl;
 pub use sign::ServiceAccount;
 pub(super) use words::WORDS;
@@ -30,10 +33,14 @@ mod answers;
 mod client;
 mod config;
 mod credential;
+mod identity;
 mod sign;
 mod upload;
 mod words;
 
+/// How long a signature of IAM is good, with the minute before a credential's end.
+/// <https://docs.cloud.google.com/storage/docs/access-control/signed-urls>
+const IAM_SIGNS_FOR: SignedDuration = SignedDuration::from_mins(12 * 60 + 1);
 /// Objects in a page of a list: so many fit into an answer that is read whole, however long their names are.
 const PAGE: &str = "400";
 
@@ -67,9 +74,10 @@ impl GoogleCloudStorage {
         detour: Option<Arc<dyn Detour>>,
     ) -> Result<Self, StoreError> {
         let (transport, reach) = rest::transport(resolved, detour)?;
+        let signer = Arc::new(signer(access, resolved.policy, &reach)?);
         let (endpoint, bucket) = (access.endpoint.clone(), resolved.location.bucket.clone());
         Ok(Self {
-            client: GcsClient { transport, account: access.account.clone(), endpoint, bucket },
+            client: GcsClient { transport, signer, endpoint, bucket },
             known: access.known_values(),
             prefix: resolved.location.prefix.clone(),
             kms_key: access.config.kms_key.clone(),
@@ -213,12 +221,13 @@ impl Store for GoogleCloudStorage {
 
     fn sign<'a>(&'a self, key: &'a Key, ttl: Duration, now: Timestamp) -> StoreFuture<'a, Signed> {
         async move {
-            let (life, limit) = life(ttl, None, now)?;
-            let account = self.client.account.as_ref();
-            let account =
-                account.ok_or_else(|| StoreError::CannotSign("there is no key of a service account".to_owned()))?;
+            let signer = &*self.client.signer;
+            // Google changes the keys with which IAM signs.
+            let signs_until =
+                matches!(signer, GcsSigner::Tokens(..)).then(|| now.checked_add(IAM_SIGNS_FOR).ok()).flatten();
+            let (life, limit) = life(ttl, signs_until, now)?;
             let endpoint = &self.client.endpoint;
-            let url = account.url(&GcsUrl {
+            let url = GcsUrl {
                 endpoint: endpoint.as_str(),
                 host: endpoint.host(),
                 path: &format!("/{}/{}", in_path(&self.client.bucket), in_path(key.as_str())),
@@ -226,7 +235,24 @@ impl Store for GoogleCloudStorage {
                 from: self.client.transport.store_time(now)?,
                 life,
                 also: &[("response-content-disposition", &disposition(key))],
-            })?;
+            };
+            let url = match signer {
+                GcsSigner::Key(account) => account.url(&url)?,
+                GcsSigner::Tokens(keyless) => {
+                    let Keyless { identity, tokens, transport } = &**keyless;
+                    let email = identity.signs_as.as_ref().ok_or_else(|| {
+                        StoreError::CannotSign(
+                            "the identity has no key: set the location's config key serviceAccount to the service \
+                             account as which IAM signs"
+                                .to_owned(),
+                        )
+                    })?;
+                    let unsigned = url.unsigned(email);
+                    let token = tokens.give().await?;
+                    unsigned.signed(&identity.sign_blob(email, unsigned.to_sign.as_bytes(), &token, transport).await?)
+                }
+                GcsSigner::Nobody => return Err(StoreError::CannotSign("there is no credential".to_owned())),
+            };
             let life = SignedDuration::try_from(life).unwrap_or(SignedDuration::ZERO);
             Ok(Signed {
                 url: SignedUrl::new(&url),
@@ -251,7 +277,7 @@ impl Store for GoogleCloudStorage {
     }
 
     fn known_values(&self) -> BoxFuture<'_, Vec<(&'static str, Secret)>> {
-        async move { self.known.clone() }.boxed()
+        async move { self.known.iter().cloned().chain(self.client.signer.known_values().await).collect() }.boxed()
     }
 
     fn way(&self) -> BoxFuture<'_, Option<Way>> {
@@ -282,6 +308,23 @@ impl Store for GoogleCloudStorage {
     fn clock_ahead(&self) -> Option<i64> {
         self.client.transport.skew().exact()
     }
+}
+
+/// Who authorises requests. Google's services are trusted by the system's authorities alone: a location's certificates are
+/// about its store.
+fn signer(access: &GcsAccess, policy: EndpointPolicy, reach: &EndpointAccess) -> Result<GcsSigner, StoreError> {
+    let identity = match &access.credential {
+        GcsCredential::Nobody => return Ok(GcsSigner::Nobody),
+        GcsCredential::Key(account, _) => return Ok(GcsSigner::Key(account.clone())),
+        GcsCredential::Identity(identity) => GcsIdentity::clone(identity),
+    };
+    let reach_tokens = match identity.source {
+        TokenSource::Machine(_) => EndpointAccess::InstanceMetadata { allow_loopback: policy.allow_loopback },
+        TokenSource::External(_) => reach.clone(),
+    };
+    let asks = AsksGoogle { identity: identity.clone(), transport: identity_transport(reach_tokens)? };
+    let (tokens, transport) = (Tokens::new(asks), identity_transport(reach.clone())?);
+    Ok(GcsSigner::Tokens(Box::new(Keyless { identity, tokens, transport })))
 }
 
 fn stored(object: GcsObject) -> Stored {

@@ -72,10 +72,31 @@ impl ServiceAccount {
 
     /// A URL that reads one object.
     pub(super) fn url(&self, url: &GcsUrl<'_>) -> Result<String, StoreError> {
-        let from = url.from.to_zoned(TimeZone::UTC);
+        let unsigned = url.unsigned(&self.email);
+        Ok(unsigned.signed(&self.key.sign(RsaScheme::Pkcs1, unsigned.to_sign.as_bytes())?))
+    }
+}
+
+/// A URL that is not signed yet.
+pub(super) struct UnsignedUrl {
+    url: String,
+    /// What must be signed: with the key of the account that the URL names, RSASSA-PKCS1-v1_5 and SHA-256.
+    pub(super) to_sign: String,
+}
+
+impl UnsignedUrl {
+    pub(super) fn signed(&self, signature: &[u8]) -> String {
+        format!("{}&X-Goog-Signature={}", self.url, hex(signature))
+    }
+}
+
+impl GcsUrl<'_> {
+    /// To be signed as this account.
+    pub(super) fn unsigned(&self, email: &str) -> UnsignedUrl {
+        let from = self.from.to_zoned(TimeZone::UTC);
         let (day, time) = (from.strftime("%Y%m%d").to_string(), from.strftime("%Y%m%dT%H%M%SZ").to_string());
         let scope = format!("{day}/auto/storage/goog4_request");
-        let (credential, life) = (format!("{}/{scope}", self.email), url.life.as_secs().to_string());
+        let (credential, life) = (format!("{email}/{scope}"), self.life.as_secs().to_string());
         let mut query = vec![
             ("X-Goog-Algorithm", "GOOG4-RSA-SHA256"),
             ("X-Goog-Credential", &credential),
@@ -83,15 +104,14 @@ impl ServiceAccount {
             ("X-Goog-Expires", &life),
             ("X-Goog-SignedHeaders", "host"),
         ];
-        query.extend(url.also);
+        query.extend(self.also);
         let mut query: Vec<String> =
             query.into_iter().map(|(name, value)| format!("{}={}", in_query(name), in_query(value))).collect();
         query.sort_unstable();
         let query = query.join("&");
-        let request = format!("GET\n{}\n{query}\nhost:{}\n\nhost\nUNSIGNED-PAYLOAD", url.path, url.host);
+        let request = format!("GET\n{}\n{query}\nhost:{}\n\nhost\nUNSIGNED-PAYLOAD", self.path, self.host);
         let to_sign = format!("GOOG4-RSA-SHA256\n{time}\n{scope}\n{}", hex(&Sha256::digest(request)));
-        let signature = hex(&self.key.sign(RsaScheme::Pkcs1, to_sign.as_bytes())?);
-        Ok(format!("{}{}?{query}&X-Goog-Signature={signature}", url.endpoint, url.path))
+        UnsignedUrl { url: format!("{}{}?{query}", self.endpoint, self.path), to_sign }
     }
 }
 

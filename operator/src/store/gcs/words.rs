@@ -31,5 +31,4 @@ pub(super) fn permission(action: Action, code: &str) -> &'static str {
 }
 
 /// What cures a credential that is not accepted.
-pub(super) const CREDENTIAL_CURE: &str =
-    "is the service account's key deleted, disabled or expired? create a new one and put it into the Secret";
+pub(super) const CREDENTIAL_CURE: &str = "is the service account, or its key, deleted, disabled or expired?";
