@@ -10,6 +10,7 @@ mod flood;
 mod idle;
 mod large_installation;
 mod quiet;
+mod uploads;
 
 use std::{
     fmt::Write as _,
@@ -51,9 +52,10 @@ struct Flags {
     #[arg(long, default_value_t = 20)]
     mib: u64,
 
-    /// Rounds; in each, first ours, then the others. 0: only what the other flags ask for. With --idle and --explain the
-    /// default is 0.
-    #[arg(long, default_value_t = 2, default_value_ifs([("idle", "true", "0"), ("explain", "true", "0")]))]
+    /// Rounds; in each, first ours, then the others. 0: only what the other flags ask for. With --idle, --explain and
+    /// --uploads the default is 0.
+    #[arg(long, default_value_t = 2,
+        default_value_ifs([("idle", "true", "0"), ("explain", "true", "0"), ("uploads", "true", "0")]))]
     rounds: usize,
 
     /// Also two such bundles at once.
@@ -80,6 +82,10 @@ struct Flags {
     /// What `kubectl debugbundle explain` costs beside thousands of Velero's objects.
     #[arg(long)]
     explain: bool,
+
+    /// What one upload of 1 GiB costs, to S3 and to an emulator of each cloud in turn.
+    #[arg(long)]
+    uploads: bool,
 
     /// Minutes of the quiet time.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=30))]
@@ -142,6 +148,9 @@ fn main() -> ExitCode {
         }
         if flags.explain {
             with_namespace_on(stand, "explain", |context| async move { note(explain::explain(&context).await) }).await;
+        }
+        if flags.uploads {
+            uploads::uploads(stand, 3, 1024).await;
         }
         if flags.huge {
             with_namespace_on(stand, "huge", |context| async move { judge(huge(&context).await) }).await;

@@ -400,9 +400,9 @@ async fn copied_labels_make_the_operator_delete_no_evidence() {
         for name in ["r1", "r2"] {
             failed(&context, name).await;
             is_stored(&context, &until_ended(&context, name).await).await;
+            // Ages have whole seconds.
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        // Ages have whole seconds.
-        tokio::time::sleep(Duration::from_secs(1)).await;
         let labels = all(&context).await[0].labels().clone();
         for n in 0..20 {
             let copy = json!({"apiVersion": "debugbundle.io/v1alpha1", "kind": "DebugBundle",

@@ -118,6 +118,13 @@ async fn stores_a_bundle_whose_url_opens(cloud: &Cloud) {
         .await;
 
         nothing_came_out(&context, &operator, &bundle, url, &cloud.secrets()).await;
+
+        // The target is in the cloud, and the bundle goes to S3.
+        let mut elsewhere = spec_about("Restore", "r1");
+        elsewhere["storageLocation"] = json!("default");
+        let (status, mixed) = context.bundle("mixed", elsewhere).await;
+        assert_eq!(status.bundle.expect("it is stored").storage_location, "default");
+        assert!(mixed.file("velero/restores/r1/restore.log").contains("exceeded quota"));
     })
     .await;
 }

@@ -16,7 +16,7 @@ use debugbundle_operator::{
     location::{Endpoint, EndpointPolicy, Location},
     store::{
         Provider, Resolved, Store, StoreError, UploadHooks,
-        azure::{AzureAccess, AzureConfig, AzureCredential, AzureIdentity, Proof},
+        azure::{AzureAccess, AzureConfig, AzureCredential, AzureIdentity, AzureProof},
         s3::Credential,
     },
 };
@@ -403,9 +403,9 @@ async fn sec_d7_u11_azure_keeps_the_contract_of_stores_with_the_tokens_of_an_ide
         tenant: "t-1".to_owned(),
         client_id: "c-1".to_owned(),
         authority: endpoint(&login.endpoint),
-        proof: Proof::Secret(Secret::new("hunter2hunter2")),
+        proof: AzureProof::Secret(Secret::new("hunter2hunter2")),
     };
-    let place = async || AzurePlace::signed_by(&azurite, AzureCredential::Identity(identity.clone())).await;
+    let place = async || AzurePlace::signed_by(&azurite, AzureCredential::Identity(Box::new(identity.clone()))).await;
     keeps_the_contract(StoreKind::Azurite, place).await;
 }
 

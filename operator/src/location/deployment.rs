@@ -63,6 +63,13 @@ impl<'a> Server<'a> {
         }))
     }
 
+    /// Major and minor version, if the tag of the image says it.
+    fn version(self) -> Option<(u32, u32)> {
+        let image = text(self.container, "/image")?.split('@').next()?.rsplit('/').next()?;
+        let mut numbers = image.split_once(':')?.1.trim_start_matches('v').split(['.', '-', '+']);
+        Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+    }
+
     /// The Secrets in `envFrom`: all their keys become environment variables.
     pub fn env_from(self) -> Vec<EnvFrom> {
         list(self.container, "envFrom")
@@ -100,6 +107,60 @@ impl<'a> Server<'a> {
             let secret = source.get("secret")?;
             found(text(secret, "/name")?, secret, &file)
         })
+    }
+}
+
+/// What the config key `credentialsFile` of a location is worth. Up to 1.18 Velero reads the file that it names; since 1.19
+/// Velero ignores it (`pkg/persistence/object_store.go`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileKey<'a> {
+    /// It names no file, or `spec.credential` counts.
+    Unset,
+    /// Velero reads this file.
+    Used(&'a str),
+    /// The server's version is not known: taken for one that reads this file.
+    Assumed(&'a str),
+    /// The server ignores it.
+    Ignored,
+}
+
+impl<'a> FileKey<'a> {
+    /// By the version of the server that the tag of its image says.
+    pub(crate) fn of(location: &'a Location, server: Option<Server<'_>>) -> Self {
+        let path = location.config.get("credentialsFile").map(String::as_str).filter(|path| !path.is_empty());
+        match (path, &location.credential, server.and_then(Server::version)) {
+            (None, ..) | (_, Some(_), _) => Self::Unset,
+            (Some(path), None, None) => Self::Assumed(path),
+            (Some(path), None, Some(version)) if version < (1, 19) => Self::Used(path),
+            (Some(_), None, Some(_)) => Self::Ignored,
+        }
+    }
+
+    /// The file to read.
+    pub(crate) fn path(self) -> Option<&'a str> {
+        match self {
+            Self::Used(path) | Self::Assumed(path) => Some(path),
+            Self::Unset | Self::Ignored => None,
+        }
+    }
+
+    /// For a location that has no usable credential: what became of the file that it names.
+    pub(crate) fn hint(location: &Location) -> &'static str {
+        let names_one = location.config.get("credentialsFile").is_some_and(|path| !path.is_empty());
+        if names_one && location.credential.is_none() { Self::Ignored.note() } else { "" }
+    }
+
+    /// What is said beside the credential that is used; nothing if there is nothing to say.
+    pub(crate) const fn note(self) -> &'static str {
+        match self {
+            Self::Unset | Self::Used(_) => "",
+            Self::Assumed(_) => {
+                "; config key credentialsFile counts, as up to Velero 1.18, because the server's version is not known"
+            }
+            Self::Ignored => {
+                "; config key credentialsFile does not count since Velero 1.19: move it to spec.credential"
+            }
+        }
     }
 }
 
@@ -180,6 +241,33 @@ mod tests {
                 {"name": "scratch", "emptyDir": {}},
             ],
         }}}})
+    }
+
+    #[test]
+    fn the_config_key_credentials_file_counts_as_the_server_s_version_has_it() {
+        let location = |spec: Value| {
+            let whole = json!({"metadata": {"name": "offsite"}, "spec": spec});
+            Location::parse(&whole).expect("a location")
+        };
+        let bucket = json!({"bucket": "b"});
+        let named =
+            location(json!({"provider": "aws", "objectStorage": bucket, "config": {"credentialsFile": "/c/x"}}));
+        for (image, expected) in [
+            ("velero/velero:v1.18.3", FileKey::Used("/c/x")),
+            ("registry:5000/velero/velero:v1.9.0@sha256:00", FileKey::Used("/c/x")),
+            ("velero/velero:v1.19.0-rc.1", FileKey::Ignored),
+            ("velero/velero:v2.0.0", FileKey::Ignored),
+            ("velero/velero:main", FileKey::Assumed("/c/x")),
+            ("velero/velero@sha256:00", FileKey::Assumed("/c/x")),
+        ] {
+            let mut deployment = deployment();
+            deployment["spec"]["template"]["spec"]["containers"][1]["image"] = json!(image);
+            assert_eq!(FileKey::of(&named, Server::of(&deployment)), expected, "{image}");
+        }
+        assert_eq!(FileKey::of(&named, None), FileKey::Assumed("/c/x"));
+        let other = json!({"provider": "aws", "objectStorage": bucket, "config": {"credentialsFile": "/c/x"},
+            "credential": {"name": "own", "key": "cloud"}});
+        assert_eq!(FileKey::of(&location(other), None), FileKey::Unset);
     }
 
     #[test]

@@ -9,4 +9,8 @@ pub struct Words {
     pub besides_bucket: &'static str,
     /// The config key that names the server.
     pub server: &'static str,
+    /// What cures a credential that is not accepted.
+    pub accept: &'static str,
+    /// What cures a permission that is lacking.
+    pub allow: &'static str,
 }

@@ -266,11 +266,9 @@ impl ProbeReport {
             }
         }
         let remedy = match failed {
-            ProbeStep::Identity => Some("put the correct keys into the Secret that the location names".to_owned()),
+            ProbeStep::Identity => Some(words.accept.to_owned()),
             ProbeStep::Bucket => Some(format!("correct the location's {}", words.place)),
-            ProbeStep::Permission => {
-                Some("allow this action in the policy of the credential's user or role".to_owned())
-            }
+            ProbeStep::Permission => Some(words.allow.to_owned()),
             _ => None,
         };
         self.failed(failed, message, remedy.as_deref());
@@ -342,7 +340,13 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    const WORDS: Words = Words { place: "bucket and account", besides_bucket: "account", server: "account" };
+    const WORDS: Words = Words {
+        place: "bucket and account",
+        besides_bucket: "account",
+        server: "account",
+        accept: "correct the key",
+        allow: "allow it",
+    };
 
     fn location(name: &str, prefix: &str) -> Location {
         Location::parse(&json!({

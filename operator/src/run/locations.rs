@@ -15,7 +15,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Engine, Subject, destination::Survey};
 use crate::{
-    location::{Location, LocationError},
+    location::{
+        Location, LocationError,
+        deployment::{FileKey, Server},
+    },
     probe::{ProbeReport, ProbeStep},
     store,
 };
@@ -90,7 +93,8 @@ impl Engine {
         };
         report.ok(ProbeStep::Configuration, meaning);
         if usable {
-            report.ok(ProbeStep::Credential, resolved.credential_words());
+            let note = FileKey::of(location, server.and_then(Server::of)).note();
+            report.ok(ProbeStep::Credential, format!("{}{note}", resolved.credential_words()));
         }
         let store = match resolved.open(store::Options::default(), self.detour.clone()).await {
             Ok(store) => store,

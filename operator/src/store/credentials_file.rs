@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::location::{
     Location, LocationError,
-    deployment::{EnvValue, SecretKey, Server, mounted},
+    deployment::{EnvValue, FileKey, SecretKey, Server, mounted},
 };
 
 /// What a location uses a Secret for: its credential.
@@ -28,7 +28,7 @@ pub(super) fn source(
         return Ok(Some(key.clone()));
     }
     let server = deployment.and_then(Server::of);
-    if let Some(path) = location.config.get("credentialsFile").filter(|path| !path.is_empty()) {
+    if let Some(path) = FileKey::of(location, server).path() {
         return mounted(location, server, "config key credentialsFile", path).map(Some);
     }
     match server.and_then(|server| server.env(variable)) {
@@ -43,7 +43,8 @@ pub(super) fn source(
 pub(super) fn none_named(location: &Location, variable: &str, wanted: &str) -> LocationError {
     location.credential_error(format!(
         "no credential found: spec.credential is not set, and Velero's Deployment has no {variable}; set spec.credential \
-         to {wanted}"
+         to {wanted}{}",
+        FileKey::hint(location)
     ))
 }
 

@@ -25,7 +25,8 @@ use jiff::Timestamp;
 
 use crate::support::contract::ErrorClass;
 
-const WORDS: Words = Words { place: "shelf", besides_bucket: "shelf", server: "shelf" };
+const WORDS: Words =
+    Words { place: "shelf", besides_bucket: "shelf", server: "shelf", accept: "another key", allow: "ask for it" };
 /// Objects in a page of a list.
 const PAGE: usize = 1000;
 /// Bytes that are compared at each end of an object.

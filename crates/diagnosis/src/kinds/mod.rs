@@ -39,7 +39,7 @@ pub(crate) use {
     location::of_backup as location_of,
     namespace::may_touch,
     quota::refusing as refusing_quota,
-    server::of_pod as server_of,
+    server::{of_pod as server_of, version as server_version},
 };
 
 /// What an object says about itself.

@@ -120,6 +120,17 @@ pub(super) fn ended(target: &Value, view: &View<'_>) -> Vec<Need> {
     needs.map(|need| need.by(Relation::EndedServer)).collect()
 }
 
+/// Major and minor version of the server, if the tag of its image says it.
+pub(crate) fn version(view: &View<'_>) -> Option<(u32, u32)> {
+    let deployment = servers(view).next()?;
+    let spec = &deployment["spec"]["template"]["spec"];
+    let name = container_of(spec)?;
+    let container = items(&spec["containers"]).iter().find(|one| one["name"] == name)?;
+    let image = text(&container["image"]).split('@').next()?.rsplit('/').next()?;
+    let mut numbers = image.split_once(':')?.1.trim_start_matches('v').split(['.', '-', '+']);
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
 /// The container of a Deployment that runs Velero's server: by its name `velero`, else by the command `velero server`.
 fn container_of(spec: &Value) -> Option<&str> {
     let containers = items(&spec["containers"]);

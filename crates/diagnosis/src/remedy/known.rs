@@ -1,6 +1,8 @@
 //! Texts of Kubernetes, Velero and the stores that name what to change. Most are rows of the catalogue. A text has a
 //! function here if its remedy depends on more than the words in it.
 
+use serde_json::Value;
+
 use crate::graph::{Id, Kind, text};
 use crate::kinds;
 use crate::reason::RootReason;
@@ -135,9 +137,25 @@ fn no_secret(text: &str, case: &Case<'_>) -> Option<Advice> {
     Advice::new(format!("create {kind} {namespace}/{name}, or correct the name of it in {by}"), [case.read(), all])
 }
 
-/// Codes of S3 that say that the key is not the right one.
-const KEY_CODES: [&str; 5] =
-    ["InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "InvalidClientTokenId"];
+/// Codes of S3, Azure and its login, and Google that say that the key is not the right one.
+const KEY_CODES: [&str; 11] = [
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "InvalidToken",
+    "InvalidClientTokenId",
+    "AuthenticationFailed",
+    // Unknown client, wrong secret, ended secret.
+    "AADSTS700016",
+    "AADSTS7000215",
+    "AADSTS7000222",
+    "invalid_grant",
+    "invalid_client",
+];
+
+/// Texts that say that there is no such bucket or container.
+const NO_BUCKET: [&str; 4] =
+    ["NoSuchBucket", "ContainerNotFound", "storage: bucket doesn't exist", "The specified bucket does not exist"];
 
 /// The location that a text of a store is about.
 pub(super) fn location(case: &Case<'_>) -> Option<Id> {
@@ -172,7 +190,12 @@ fn store(text: &str, case: &Case<'_>) -> Option<Advice> {
     let read =
         Kubectl::within(&id.namespace).ours("get backupstoragelocations.velero.io").name(&id.name).ours("-o yaml");
     let bucket = field("/objectStorage/bucket").map_or("its bucket".to_owned(), |name| format!("bucket {name}"));
-    let sentence = if KEY_CODES.iter().any(|code| text.contains(code)) {
+    let sentence = if is_about_it && spec.is_some_and(|spec| names_an_ignored_file(spec, case)) {
+        format!(
+            "move config.credentialsFile of {short} to spec.credential, a Secret and its key: since 1.19 Velero ignores \
+             the config key, and uses the credential it was installed with"
+        )
+    } else if KEY_CODES.iter().any(|code| text.contains(code)) {
         match field("/credential/name") {
             None if spec.is_none_or(|spec| spec["credential"].is_object()) => {
                 format!("correct the key in the Secret that spec.credential of {short} names")
@@ -190,7 +213,23 @@ fn store(text: &str, case: &Case<'_>) -> Option<Advice> {
             .filter(|word| word.bytes().all(|byte| byte.is_ascii_alphanumeric()));
         let action = action.map_or("read and write".to_owned(), |action| format!("s3:{action}"));
         format!("allow {action} on {bucket} to the credential of {short}")
-    } else if text.contains("NoSuchBucket") {
+    } else if let Some(action) = denied_by_google(text) {
+        format!("allow {action} on {bucket} to the service account of {short}")
+    } else if text.contains("AuthorizationPermissionMismatch") {
+        format!(
+            "give the identity of {short} the role Storage Blob Data Contributor on container {}",
+            bucket_name(&bucket)
+        )
+    } else if text.contains("AuthorizationFailure") {
+        format!("allow the network of Velero's pod in the firewall of {}", account(field("/config/storageAccount")))
+    } else if text.contains("KeyBasedAuthenticationNotPermitted") {
+        format!(
+            "set spec.config.useAAD of {short} to true and give it an identity, or allow account keys in {}",
+            account(field("/config/storageAccount"))
+        )
+    } else if is_about_it && ["SERVICE_DISABLED", "accessNotConfigured"].iter().any(|code| text.contains(code)) {
+        format!("enable the Cloud Storage API in the project of the service account of {short}")
+    } else if NO_BUCKET.iter().any(|words| text.contains(words)) {
         format!("correct spec.objectStorage.bucket of {short}, or create {bucket} in the store")
     } else if text.contains("AuthorizationHeaderMalformed") || text.contains("PermanentRedirect") {
         format!("correct spec.config.region of {short}: the bucket is in another one")
@@ -204,6 +243,28 @@ fn store(text: &str, case: &Case<'_>) -> Option<Advice> {
         return None;
     };
     Advice::new(sentence, [read])
+}
+
+/// The permission of Google's storage that a text says is lacking, such as `storage.objects.list`.
+fn denied_by_google(text: &str) -> Option<&str> {
+    let action = between(text, "does not have ", " access to")?;
+    let sound = action.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'.');
+    (sound && action.starts_with("storage.")).then_some(action)
+}
+
+fn bucket_name(bucket: &str) -> &str {
+    bucket.strip_prefix("bucket ").unwrap_or(bucket)
+}
+
+fn account(name: Option<&str>) -> String {
+    name.map_or("its storage account".to_owned(), |name| format!("storage account {name}"))
+}
+
+/// Whether a location names its credential by the config key that Velero ignores since 1.19
+/// (`pkg/persistence/object_store.go`). Of a server whose version its image does not say nothing is said.
+fn names_an_ignored_file(spec: &Value, case: &Case<'_>) -> bool {
+    let names_a_file = !text(&spec["config"]["credentialsFile"]).is_empty() && !spec["credential"].is_object();
+    names_a_file && kinds::server_version(&case.view).is_some_and(|version| version >= (1, 19))
 }
 
 /// A limit of snapshots that the storage has.
@@ -344,6 +405,26 @@ mod tests {
             ),
             ("NoSuchBucket: x", "spec.objectStorage.bucket of BackupStorageLocation east"),
             ("AuthorizationHeaderMalformed: x", "spec.config.region of BackupStorageLocation east"),
+            ("GET https://a.blob.core.windows.net/b-1: ContainerNotFound: x", "spec.objectStorage.bucket of Backup"),
+            ("GET https://a.blob.core.windows.net/b-1: AuthenticationFailed: x", "the key in Secret velero/cloud-east"),
+            (
+                "ClientSecretCredential authentication failed: AADSTS7000222: ended",
+                "the key in Secret velero/cloud-east",
+            ),
+            (
+                "GET https://a.blob.core.windows.net/b-1: AuthorizationPermissionMismatch: x",
+                "give the identity of BackupStorageLocation east the role Storage Blob Data Contributor on container b-1",
+            ),
+            (
+                "GET https://a.blob.core.windows.net/b-1: AuthorizationFailure: x",
+                "allow the network of Velero's pod in the firewall of its storage account",
+            ),
+            (
+                "googleapi: Error 403: v@p.iam.gserviceaccount.com does not have storage.objects.list access to the Google \
+                 Cloud Storage bucket., forbidden",
+                "allow storage.objects.list on bucket b-1 to the service account of BackupStorageLocation east",
+            ),
+            ("storage: bucket doesn't exist", "correct spec.objectStorage.bucket of BackupStorageLocation east"),
         ] {
             check("Backup", error, sentence, "kubectl -n velero get backupstoragelocations.velero.io east -o yaml");
         }

@@ -7,7 +7,7 @@ use k8s_openapi::ByteString;
 use serde_json::Value;
 
 use super::{
-    AzureConfig, AzureIdentity, ClientCertificate, ListedKey, Proof, cloud::AzureCloud, config::host, env_file,
+    AzureConfig, AzureIdentity, AzureProof, ClientCertificate, ListedKey, cloud::AzureCloud, config::host, env_file,
     sign::AccountKey,
 };
 use crate::{
@@ -57,7 +57,7 @@ pub enum AzureCredential {
     /// An account key, in base64.
     Key(Secret),
     /// Tokens of an identity.
-    Identity(AzureIdentity),
+    Identity(Box<AzureIdentity>),
     /// An account key that an identity asks for.
     Listed(Box<ListedKey>),
 }
@@ -117,7 +117,7 @@ impl AzureAccess {
         };
         let credential = match source.key(&config)? {
             Some(key) => AzureCredential::Key(key),
-            None if config.use_entra => AzureCredential::Identity(source.identity(&config, cloud)?),
+            None if config.use_entra => AzureCredential::Identity(Box::new(source.identity(&config, cloud)?)),
             None => AzureCredential::Listed(Box::new(source.listed(&config, cloud)?)),
         };
         Ok(Self { config, endpoint, credential })
@@ -137,9 +137,9 @@ impl AzureAccess {
             AzureCredential::Listed(key) => &key.identity,
         };
         match &identity.proof {
-            Proof::Secret(secret) => masked(vec![secret.clone()]),
+            AzureProof::Secret(secret) => masked(vec![secret.clone()]),
             // The redaction finds private keys by their form.
-            Proof::Certificate(_) | Proof::Federated(_) | Proof::Machine => Vec::new(),
+            AzureProof::Certificate(_) | AzureProof::Federated(_) | AzureProof::Machine => Vec::new(),
         }
     }
 
@@ -149,10 +149,10 @@ impl AzureAccess {
             AzureCredential::Key(_) => "an account key from a Secret",
             AzureCredential::Listed(_) => "an account key that an identity asks Azure for",
             AzureCredential::Identity(identity) => match identity.proof {
-                Proof::Secret(_) => "a client secret from a Secret",
-                Proof::Certificate(_) => "a client certificate from a Secret",
-                Proof::Federated(_) => "the identity of the operator's pod",
-                Proof::Machine => "the identity of the machine",
+                AzureProof::Secret(_) => "a client secret from a Secret",
+                AzureProof::Certificate(_) => "a client certificate from a Secret",
+                AzureProof::Federated(_) => "the identity of the operator's pod",
+                AzureProof::Machine => "the identity of the machine",
             },
         }
     }
@@ -209,7 +209,7 @@ impl Source<'_> {
         };
         let (tenant, client) = (self.text("AZURE_TENANT_ID"), self.text("AZURE_CLIENT_ID"));
         if let Some(secret) = self.values.get("AZURE_CLIENT_SECRET").filter(|secret| !secret.expose().is_empty()) {
-            return of(tenant, client, Proof::Secret(secret.clone()));
+            return of(tenant, client, AzureProof::Secret(secret.clone()));
         }
         let inline = self.values.get("AZURE_CLIENT_CERTIFICATE").filter(|pem| !pem.expose().is_empty());
         if let Some(pem) = self.certificate.as_ref().or(inline) {
@@ -219,7 +219,7 @@ impl Source<'_> {
                      password"
                 )
             })?;
-            return of(tenant, client, Proof::Certificate(certificate));
+            return of(tenant, client, AzureProof::Certificate(certificate));
         }
         if !self.text("AZURE_USERNAME").is_empty() {
             return Err(format!(
@@ -235,12 +235,12 @@ impl Source<'_> {
                 ));
             }
             let own = |name: &str| (self.env)(name).unwrap_or_default();
-            return of(&own("AZURE_TENANT_ID"), &own("AZURE_CLIENT_ID"), Proof::Federated(PathBuf::from(file)));
+            return of(&own("AZURE_TENANT_ID"), &own("AZURE_CLIENT_ID"), AzureProof::Federated(PathBuf::from(file)));
         }
         if self.policy.identities.instance_metadata {
             let authority = Endpoint::parse("metadata", METADATA)?;
             let client_id = client.to_owned();
-            return Ok(AzureIdentity { tenant: String::new(), client_id, authority, proof: Proof::Machine });
+            return Ok(AzureIdentity { tenant: String::new(), client_id, authority, proof: AzureProof::Machine });
         }
         Err(format!(
             "{from} has no AZURE_CLIENT_SECRET and no client certificate, and the operator's pod has no workload identity: \
@@ -352,7 +352,7 @@ mod tests {
         );
         let identity = |text: &str, policy, env: &dyn Fn(&str) -> Option<String>| {
             with(&entra, text, policy, env).map(|access| match access.credential {
-                AzureCredential::Identity(identity) => identity,
+                AzureCredential::Identity(identity) => *identity,
                 other => panic!("an identity: {other:?}"),
             })
         };
@@ -360,10 +360,10 @@ mod tests {
         let of_file = identity(&secret, machine, &pod).expect("usable");
         assert_eq!((of_file.tenant.as_str(), of_file.client_id.as_str()), ("t-1", "c-1"));
         assert_eq!(of_file.authority.as_str(), "https://login.chinacloudapi.cn");
-        assert!(matches!(of_file.proof, Proof::Secret(_)) && !format!("{of_file:?}").contains("hunter2"));
+        assert!(matches!(of_file.proof, AzureProof::Secret(_)) && !format!("{of_file:?}").contains("hunter2"));
         let of_pod = identity(ids, machine, &pod).expect("usable");
         assert_eq!((of_pod.tenant.as_str(), of_pod.client_id.as_str()), ("t-2", "c-2"));
-        assert!(matches!(of_pod.proof, Proof::Federated(_)));
+        assert!(matches!(of_pod.proof, AzureProof::Federated(_)));
         let of_machine = identity(ids, machine, &|_| None).expect("usable");
         assert_eq!((of_machine.authority.as_str(), of_machine.client_id.as_str()), (METADATA, "c-1"));
         for (text, policy, env, expected) in [

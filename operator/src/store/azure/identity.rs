@@ -52,12 +52,12 @@ pub struct AzureIdentity {
     /// Who gives its tokens.
     pub authority: Endpoint,
     /// How it shows that it is itself.
-    pub proof: Proof,
+    pub proof: AzureProof,
 }
 
 /// How an identity shows that it is itself.
 #[derive(Clone, Debug)]
-pub enum Proof {
+pub enum AzureProof {
     /// A secret.
     Secret(Secret),
     /// A certificate and its key.
@@ -101,15 +101,15 @@ impl GivesTokens for AsksEntra {
     fn ask(&self) -> StoreFuture<'_, Token> {
         Box::pin(async move {
             let (identity, client) = (&self.identity, &self.identity.client_id);
-            if matches!(identity.proof, Proof::Machine) {
+            if matches!(identity.proof, AzureProof::Machine) {
                 return self.of_machine().await;
             }
             let url = below(&identity.authority, &format!("/{}/oauth2/v2.0/token", identity.tenant));
             let own = match &identity.proof {
-                Proof::Secret(secret) => ("client_secret", secret.clone()),
-                Proof::Certificate(certificate) => ("client_assertion", assertion(certificate, client, &url)?),
-                Proof::Federated(file) => ("client_assertion", projected(file).await?),
-                Proof::Machine => return self.of_machine().await,
+                AzureProof::Secret(secret) => ("client_secret", secret.clone()),
+                AzureProof::Certificate(certificate) => ("client_assertion", assertion(certificate, client, &url)?),
+                AzureProof::Federated(file) => ("client_assertion", projected(file).await?),
+                AzureProof::Machine => return self.of_machine().await,
             };
             let scope = format!("{}/.default", self.resource);
             let answer = ENTRA
@@ -219,12 +219,12 @@ mod tests {
     /// Google's test key; Azure's would look the same.
     const KEY_FILE: &str = include_str!("../gcs/testdata/test_service_account.not-a-test.json");
 
-    fn identity(server: &Scripted, proof: Proof) -> AzureIdentity {
+    fn identity(server: &Scripted, proof: AzureProof) -> AzureIdentity {
         let authority = Endpoint::parse("test", &server.endpoint).expect("an endpoint");
         AzureIdentity { tenant: "t-1".to_owned(), client_id: "c-1".to_owned(), authority, proof }
     }
 
-    async fn asked_by(proof: Proof) -> String {
+    async fn asked_by(proof: AzureProof) -> String {
         crate::install_crypto_provider();
         let server = Scripted::start(200, TOKEN).await;
         let tokens = tokens(&identity(&server, proof), "https://storage.azure.com", Scripted::transport());
@@ -244,7 +244,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_identity_asks_as_microsoft_documents_it() {
-        let secret = asked_by(Proof::Secret(Secret::new("a secret&x"))).await;
+        let secret = asked_by(AzureProof::Secret(Secret::new("a secret&x"))).await;
         assert!(secret.starts_with("POST /t-1/oauth2/v2.0/token\n"), "{secret}");
         let expected = "grant_type=client_credentials&client_id=c-1&scope=https%3A%2F%2Fstorage.azure.com%2F.default\
                         &client_secret=a%20secret%26x";
@@ -252,17 +252,17 @@ mod tests {
 
         let mut file = tempfile::NamedTempFile::new().expect("a file");
         file.write_all(b"projected.token\n").expect("written");
-        let federated = asked_by(Proof::Federated(file.path().to_owned())).await;
+        let federated = asked_by(AzureProof::Federated(file.path().to_owned())).await;
         let assertion = "client_assertion=projected.token&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3A\
                          client-assertion-type%3Ajwt-bearer";
         assert!(federated.ends_with(assertion), "{federated}");
 
-        let machine = asked_by(Proof::Machine).await;
+        let machine = asked_by(AzureProof::Machine).await;
         let first = "GET /metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fstorage.azure.com\
                      &client_id=c-1\n";
         assert!(machine.starts_with(first) && machine.contains("metadata: true\n"), "{machine}");
 
-        let certificate = asked_by(Proof::Certificate(certificate())).await;
+        let certificate = asked_by(AzureProof::Certificate(certificate())).await;
         let assertion = certificate.split("client_assertion=").nth(1).and_then(|rest| rest.split('&').next());
         let parts: Vec<&str> = assertion.expect("an assertion").split('.').collect();
         let decoded = |part: &str| -> Value {
@@ -286,7 +286,7 @@ mod tests {
             (200, "{}", "the store is unreachable: Microsoft Entra did not answer: the answer is not the expected one"),
         ] {
             let server = Scripted::start(status, answer).await;
-            let proof = Proof::Secret(Secret::new("hunter2hunter2"));
+            let proof = AzureProof::Secret(Secret::new("hunter2hunter2"));
             let tokens = tokens(&identity(&server, proof), "https://storage.azure.com", Scripted::transport());
             let error = tokens.give().await.expect_err("refused");
             assert_eq!(error.is_transient(), status != 401);
@@ -294,7 +294,7 @@ mod tests {
             assert_eq!(error.step(), Some(crate::probe::ProbeStep::Credential));
         }
         let server = Scripted::start(200, TOKEN).await;
-        let proof = Proof::Federated("/no/such/token".into());
+        let proof = AzureProof::Federated("/no/such/token".into());
         let tokens = tokens(&identity(&server, proof), "https://storage.azure.com", Scripted::transport());
         let error = tokens.give().await.expect_err("no token").to_string();
         assert_eq!(error, "no credential: the pod's own token, /no/such/token, cannot be read: entity not found");
@@ -307,7 +307,7 @@ mod tests {
             Scripted::start(200, TOKEN).await,
             Scripted::start(200, r#"{"keys":[{"keyName":"key1","value":"a2V5MQ=="},{"value":"a2V5Mg=="}]}"#).await,
         );
-        let proof = Proof::Secret(Secret::new("hunter3hunter3"));
+        let proof = AzureProof::Secret(Secret::new("hunter3hunter3"));
         let key = ListedKey {
             identity: identity(&login, proof),
             management: Endpoint::parse("test", &manager.endpoint).expect("an endpoint"),

@@ -25,7 +25,7 @@ use client::{BlobClient, BlobCredential, BlobRequest, KeyOnDemand, Signer};
 pub use config::AzureConfig;
 pub use credential::{AzureAccess, AzureCredential};
 pub(super) use credential::{named, values};
-pub use identity::{AzureIdentity, ClientCertificate, ListedKey, Proof};
+pub use identity::{AzureIdentity, AzureProof, ClientCertificate, ListedKey};
 use sign::{AccountKey, BlobSas};
 pub(super) use words::WORDS;
 
@@ -139,7 +139,7 @@ fn credential(
 ) -> Result<BlobCredential, StoreError> {
     let tokens = |identity: &AzureIdentity, resource: &str| {
         let machine = EndpointAccess::InstanceMetadata { allow_loopback: policy.allow_loopback };
-        let reach = if matches!(identity.proof, Proof::Machine) { machine } else { reach.clone() };
+        let reach = if matches!(identity.proof, AzureProof::Machine) { machine } else { reach.clone() };
         Ok(identity::tokens(identity, resource, identity_transport(reach)?))
     };
     let account = &access.config.account;

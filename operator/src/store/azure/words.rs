@@ -7,6 +7,10 @@ pub(in crate::store) const WORDS: Words = Words {
     place: "bucket (the blob container), storageAccount and storageAccountURI",
     besides_bucket: "storageAccount",
     server: "storageAccountURI",
+    accept: "correct the account key, client secret or certificate in the Secret that the location names, or the identity of \
+             the operator's pod",
+    allow: "assign the role Storage Blob Data Contributor on the container to the identity, or let the storage account's \
+            firewall allow the operator's network",
 };
 
 /// The permission that an action needs, as a role has it below `Microsoft.Storage/storageAccounts/blobServices`; or what

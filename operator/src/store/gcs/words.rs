@@ -3,8 +3,14 @@
 use crate::{location::Words, store::Action};
 
 /// For messages that are the same for all providers.
-pub(in crate::store) const WORDS: Words =
-    Words { place: "bucket and storeEndpoint", besides_bucket: "storeEndpoint", server: "storeEndpoint" };
+pub(in crate::store) const WORDS: Words = Words {
+    place: "bucket and storeEndpoint",
+    besides_bucket: "storeEndpoint",
+    server: "storeEndpoint",
+    accept: "put a valid key file into the Secret that the location names, or bind the operator's ServiceAccount to the \
+             service account",
+    allow: "grant the role Storage Object Admin on the bucket to the service account",
+};
 
 /// The permission that an action needs, or what else Google refuses with 403.
 pub(super) fn permission(action: Action, code: &str) -> &'static str {

@@ -44,8 +44,6 @@ pub struct S3Config {
     pub skip_tls_verify: bool,
     /// `profile`, else `default`.
     pub profile: String,
-    /// `credentialsFile`: a path in the Velero server's pod.
-    pub credentials_file: Option<String>,
     /// `kmsKeyId`, `serverSideEncryption`, `customerKeyEncryption…`
     pub encryption: Encryption,
     /// `tagging`: `k=v&k2=v2`.
@@ -170,7 +168,6 @@ impl S3Config {
             path_style: boolean(config.get("s3ForcePathStyle"), "s3ForcePathStyle")?,
             skip_tls_verify: boolean(config.get("insecureSkipTLSVerify"), "insecureSkipTLSVerify")?,
             profile: get("profile").unwrap_or("default").to_owned(),
-            credentials_file: get("credentialsFile").map(ToOwned::to_owned),
             encryption: encryption(get)?,
             tagging: get("tagging").map(tagging).transpose()?,
             checksum,
@@ -259,7 +256,6 @@ mod tests {
                 path_style: true,
                 skip_tls_verify: true,
                 profile: "ops".to_owned(),
-                credentials_file: Some("/credentials/x".to_owned()),
                 encryption: Encryption::Kms("alias/x".to_owned()),
                 tagging: Some("a=b&c=".to_owned()),
                 checksum: Some(Checksum::Sha256),

@@ -6,13 +6,10 @@ use std::path::PathBuf;
 use debugbundle_redact::Secret;
 use serde_json::Value;
 
-use super::{
-    S3Config,
-    ini::{Identity, PROJECTED_TOKEN},
-};
+use super::ini::{Identity, PROJECTED_TOKEN};
 use crate::location::{
     Location, LocationError,
-    deployment::{EnvFrom, EnvValue, SecretKey, Server, mounted},
+    deployment::{EnvFrom, EnvValue, FileKey, SecretKey, Server, mounted},
 };
 
 /// The environment variables of the AWS tools.
@@ -46,16 +43,12 @@ pub enum CredentialSource {
 ///
 /// # Errors
 /// `Credential`, if Velero reads it from a place that the operator cannot read.
-pub fn source(
-    location: &Location,
-    config: &S3Config,
-    deployment: Option<&Value>,
-) -> Result<CredentialSource, LocationError> {
+pub fn source(location: &Location, deployment: Option<&Value>) -> Result<CredentialSource, LocationError> {
     if let Some(key) = &location.credential {
         return Ok(CredentialSource::File(key.clone()));
     }
     let server = deployment.and_then(Server::of);
-    if let Some(path) = &config.credentials_file {
+    if let Some(path) = FileKey::of(location, server).path() {
         return mounted(location, server, "config key credentialsFile", path).map(CredentialSource::File);
     }
     let Some(server) = server else {
@@ -170,15 +163,13 @@ mod tests {
     use debugbundle_crd::Reason;
     use serde_json::json;
 
-    fn location(spec: &Value) -> (Location, S3Config) {
+    fn location(spec: &Value) -> Location {
         let mut whole =
             json!({"metadata": {"name": "offsite"}, "spec": {"provider": "aws", "objectStorage": {"bucket": "b"}}});
         for (key, value) in spec.as_object().expect("an object") {
             whole["spec"][key] = value.clone();
         }
-        let location = Location::parse(&whole).expect("valid");
-        let config = S3Config::parse(&location).expect("valid");
-        (location, config)
+        Location::parse(&whole).expect("valid")
     }
 
     fn deployment(container: &Value, volumes: &Value) -> Value {
@@ -204,31 +195,28 @@ mod tests {
 
     #[test]
     fn sec_c2_the_locations_own_credential_comes_first() {
-        let (location, config) =
+        let location =
             location(&json!({"credential": {"name": "own", "key": "cloud"}, "config": {"credentialsFile": "/x"}}));
-        assert_eq!(
-            source(&location, &config, Some(&installed())).expect("found"),
-            CredentialSource::File(key("own", "cloud"))
-        );
+        assert_eq!(source(&location, Some(&installed())).expect("found"), CredentialSource::File(key("own", "cloud")));
     }
 
     #[test]
     fn then_the_servers_file() {
-        let (location, config) = location(&json!({}));
+        let location = location(&json!({}));
         assert_eq!(
-            source(&location, &config, Some(&installed())).expect("found"),
+            source(&location, Some(&installed())).expect("found"),
             CredentialSource::File(key("server-keys", "cloud"))
         );
     }
 
     #[test]
     fn sec_d8_a_path_is_followed_to_its_secret_or_refused() {
-        let (location, config) = location(&json!({"config": {"credentialsFile": "/credentials/other"}}));
+        let location = location(&json!({"config": {"credentialsFile": "/credentials/other"}}));
         assert_eq!(
-            source(&location, &config, Some(&installed())).expect("found"),
+            source(&location, Some(&installed())).expect("found"),
             CredentialSource::File(key("server-keys", "other"))
         );
-        let error = source(&location, &config, None).expect_err("no Deployment");
+        let error = source(&location, None).expect_err("no Deployment");
         assert_eq!(error.reason(), Reason::CredentialInvalid);
         assert!(
             error.to_string().contains("config key credentialsFile is \"/credentials/other\"")
@@ -239,13 +227,13 @@ mod tests {
 
     #[test]
     fn then_the_servers_environment() {
-        let (location, config) = location(&json!({}));
+        let location = location(&json!({}));
         let env = json!({"name": "velero", "env": [
             {"name": ACCESS_KEY_ID, "value": "AK"},
             {"name": SECRET_ACCESS_KEY, "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
         ]});
         assert_eq!(
-            source(&location, &config, Some(&deployment(&env, &json!([])))).expect("found"),
+            source(&location, Some(&deployment(&env, &json!([])))).expect("found"),
             CredentialSource::Environment {
                 access_key_id: EnvValue::Literal(Secret::new("AK")),
                 secret_access_key: EnvValue::Secret(key("s", "k")),
@@ -254,17 +242,17 @@ mod tests {
         );
         let whole = json!({"name": "velero", "envFrom": [{"secretRef": {"name": "extra"}}]});
         assert_eq!(
-            source(&location, &config, Some(&deployment(&whole, &json!([])))).expect("found"),
+            source(&location, Some(&deployment(&whole, &json!([])))).expect("found"),
             CredentialSource::EnvironmentOf(vec![EnvFrom { name: "extra".to_owned(), prefix: String::new() }])
         );
     }
 
     #[test]
     fn the_ambient_identity_comes_last() {
-        let (location, config) = location(&json!({}));
+        let location = location(&json!({}));
         let bare = deployment(&json!({"name": "velero"}), &json!([]));
-        assert_eq!(source(&location, &config, Some(&bare)).expect("found"), CredentialSource::Ambient);
-        assert_eq!(source(&location, &config, None).expect("found"), CredentialSource::Ambient);
+        assert_eq!(source(&location, Some(&bare)).expect("found"), CredentialSource::Ambient);
+        assert_eq!(source(&location, None).expect("found"), CredentialSource::Ambient);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     location::{
         Location, LocationError, SecretReader,
-        deployment::{SecretKey, Server},
+        deployment::{FileKey, SecretKey, Server},
         listed, shown, wipe,
     },
     self_redaction,
@@ -42,7 +42,7 @@ impl S3Access {
         deployment: Option<&Value>,
     ) -> Result<Self, LocationError> {
         let (credential, region) =
-            credential(secrets, location, &source(location, &config, deployment)?, &config.profile).await?;
+            credential(secrets, location, &source(location, deployment)?, &config.profile).await?;
         if config.region.is_none() && config.endpoint.is_some() {
             config.region = region;
         }
@@ -189,11 +189,11 @@ async fn credential(
 
 fn ambient(location: &Location) -> Result<(Credential, Option<String>), LocationError> {
     let credential = Credential::ambient(|name| std::env::var(name).ok()).ok_or_else(|| {
-        location.credential_error(
+        location.credential_error(format!(
             "no credential found: spec.credential is not set, Velero's Deployment names no Secret with keys, and the \
-             operator's own pod has no identity (IRSA or EKS Pod Identity); set spec.credential"
-                .to_owned(),
-        )
+             operator's own pod has no identity (IRSA or EKS Pod Identity); set spec.credential{}",
+            FileKey::hint(location)
+        ))
     })?;
     Ok((credential, None))
 }

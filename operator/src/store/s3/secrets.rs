@@ -43,10 +43,7 @@ pub(in crate::store) fn named(
             all.push(one);
         }
     };
-    // An unreadable config names no path; spec.credential and the server's Deployment can still name Secrets.
-    let without = Location { config: BTreeMap::new(), ..location.clone() };
-    let plain = config.clone().or_else(|| S3Config::parse(&without).ok());
-    match plain.and_then(|config| source(location, &config, deployment).ok()) {
+    match source(location, deployment).ok() {
         Some(CredentialSource::File(place)) => add(&place.name, CREDENTIAL, Some(&place.key)),
         Some(CredentialSource::Environment { access_key_id, secret_access_key, session_token }) => {
             for value in [Some(access_key_id), Some(secret_access_key), session_token].into_iter().flatten() {

@@ -3,8 +3,13 @@
 use crate::{location::Words, store::Action};
 
 /// For messages that are the same for all providers.
-pub(in crate::store) const WORDS: Words =
-    Words { place: "bucket, region and s3Url", besides_bucket: "region", server: "s3Url" };
+pub(in crate::store) const WORDS: Words = Words {
+    place: "bucket, region and s3Url",
+    besides_bucket: "region",
+    server: "s3Url",
+    accept: "put the correct keys into the Secret that the location names",
+    allow: "allow this action in the policy of the credential's user or role",
+};
 
 /// The permission that an action needs.
 pub(super) const fn permission(action: Action) -> &'static str {
