@@ -40,6 +40,9 @@ use crate::support::{
     store::{IN_PARTS, MIB, TestBucket, UploadRecorder, access, key, open, sealed},
 };
 
+/// Where nobody listens: a free port may be another test's a moment later.
+const CLOSED: &str = "http://127.0.0.1:1";
+
 /// A bucket of an S3 server.
 struct S3Place {
     bucket: TestBucket,
@@ -88,10 +91,7 @@ impl ContractPlace for S3Place {
                     resolved.policy = EndpointPolicy::default();
                     resolved
                 }
-                ErrorClass::Unreachable => {
-                    let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
-                    self.bucket.resolved(&json!({"s3Url": format!("http://{}", closed.expect("a free port"))}))
-                }
+                ErrorClass::Unreachable => self.bucket.resolved(&json!({"s3Url": CLOSED})),
                 // SeaweedFS makes a missing bucket for an administrator, and refuses all others.
                 ErrorClass::NoBucket => return Some(self.refusing(404, "NoSuchBucket").await),
                 ErrorClass::Denied => return Some(self.refusing(403, "AccessDenied").await),
@@ -173,8 +173,7 @@ async fn refusing(refusal: Refusal) -> Endpoint {
 
 /// An endpoint where nobody listens.
 fn closed() -> Endpoint {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
-    endpoint(&format!("http://{}", closed.expect("a free port")))
+    endpoint(CLOSED)
 }
 
 impl ContractPlace for AzurePlace {
