@@ -52,6 +52,7 @@ pub(crate) fn snapshot() -> Snapshot {
             locations: Vec::new(),
             reported_version: None,
             servers: Vec::new(),
+            server_accounts: BTreeSet::new(),
             node_agents: Vec::new(),
             pods: Vec::new(),
         },
@@ -59,6 +60,15 @@ pub(crate) fn snapshot() -> Snapshot {
         namespaces: Namespaces::default(),
         gaps: Gaps::default(),
     }
+}
+
+/// The same cluster before the walk.
+pub(super) fn with_files() -> files::WithFiles {
+    let Snapshot { scope, installation, target, .. } = snapshot();
+    let namespaces = namespaces::NamespaceSelection::new("keep".to_owned(), scope);
+    let (unhealthy, priority_classes) = (Vec::new(), BTreeSet::new());
+    let chosen = choose::Chosen { installation, target, namespaces, unhealthy, priority_classes };
+    files::WithFiles { chosen, refs: Vec::new(), unnamed: None }
 }
 
 #[test]

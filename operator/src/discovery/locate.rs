@@ -1,11 +1,11 @@
-//! Finds the target, its Backup and its data, and with them the location of the target's files: once for each run. What
-//! is around them is `discover`'s matter.
+//! The first step: finds the target, its Backup and its data, and with them the location of the target's files. Says why
+//! there can be no bundle; a single failed answer is no such reason, and is reported beside what was found.
 
-use debugbundle_crd::{Target, TargetKind};
+use debugbundle_crd::{Reason, Target, TargetKind};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Gaps, InventoryError, PODS, Scope, Served, Unread, reader::DiscoveryReader, served::VELERO};
+use super::{Gaps, PODS, Scope, Served, Unread, reader::DiscoveryReader, served::VELERO};
 use crate::{
     cluster::{ApiKind, Cluster, ClusterError},
     velero::{DataObject, TargetObject, Workload, is_dns_name, workloads},
@@ -16,7 +16,7 @@ const LOCATIONS: usize = 1000;
 
 /// The target of a bundle and what its store depends on.
 #[derive(Clone, Debug)]
-pub struct TargetRefs {
+pub struct Located {
     /// Velero's namespace.
     pub namespace: String,
     /// Where the operator may look.
@@ -60,7 +60,7 @@ impl VeleroServer {
     }
 }
 
-impl TargetRefs {
+impl Located {
     /// Name of the location with Velero's files of the target; `None` without a target, or if nothing names it.
     ///
     /// # Errors
@@ -103,7 +103,7 @@ pub async fn locate(
     asked: &[String],
     scope: Scope,
     deadline: Instant,
-) -> Result<TargetRefs, InventoryError> {
+) -> Result<Located, InventoryError> {
     scope.check(asked, namespace)?;
     let reader = DiscoveryReader::new(cluster, namespace, deadline);
     let served = reader.served().await?;
@@ -115,55 +115,99 @@ pub async fn locate(
         None => None,
     };
     let backup = match &mut object {
-        Some(restore) if restore.kind == TargetKind::Restore => reader.backup_of(&served, restore).await,
+        Some(restore) if restore.kind == TargetKind::Restore => backup_of(&reader, &served, restore).await,
         _ => None,
     };
     let data = match &object {
         Some(object) => reader.data(&served, object).await,
         None => Vec::new(),
     };
-    let locations = reader.locations(&served).await;
+    let locations = all_locations(&reader, &served).await;
     let (namespace, gaps) = (namespace.to_owned(), reader.gaps());
-    Ok(TargetRefs { namespace, scope, served, object, backup, data, locations, gaps })
+    Ok(Located { namespace, scope, served, object, backup, data, locations, gaps })
 }
 
 /// The locations alone, for a bundle whose destination is known already.
 pub async fn locations(cluster: &Cluster, namespace: &str, deadline: Instant) -> (Locations, Gaps) {
     let reader = DiscoveryReader::new(cluster, namespace, deadline);
-    let locations = reader.locations(&Served::default()).await;
+    let locations = all_locations(&reader, &Served::default()).await;
     (locations, reader.gaps())
 }
 
-impl DiscoveryReader<'_> {
-    async fn locations(&self, served: &Served) -> Locations {
-        let kind = served.velero("backupstoragelocations", "BackupStorageLocation");
-        let all = self.all(&kind, None, LOCATIONS, Some).await;
-        let deployments = ApiKind::namespaced("apps", "v1", "deployments", "Deployment");
-        let read = |deployment: Value| {
-            let workload = workloads::server_workload(&deployment)?;
-            Some(VeleroServer { workload, deployment })
-        };
-        Locations { all, servers: self.all(&deployments, None, PODS, read).await }
-    }
+async fn all_locations(reader: &DiscoveryReader<'_>, served: &Served) -> Locations {
+    let kind = served.velero("backupstoragelocations", "BackupStorageLocation");
+    let all = reader.all(&kind, None, LOCATIONS, Some).await;
+    let deployments = ApiKind::namespaced("apps", "v1", "deployments", "Deployment");
+    let read = |deployment: Value| {
+        let workload = workloads::server_workload(&deployment)?;
+        Some(VeleroServer { workload, deployment })
+    };
+    Locations { all, servers: reader.all(&deployments, None, PODS, read).await }
+}
 
-    /// The Backup that a Restore restores: the one it names, else the one that Velero chooses from its Schedule.
-    async fn backup_of(&self, served: &Served, restore: &mut TargetObject) -> Option<TargetObject> {
-        let kind = served.velero("backups", "Backup");
-        if let Some(selector) = restore.schedule_selector() {
-            let read = |backup| Some(TargetObject::candidate(TargetObject::read(TargetKind::Backup, backup)));
-            let backups = self.all(&kind, Some(&selector), PODS, read).await;
-            restore.backup_name = restore.newest_of_schedule(backups);
+/// The Backup that a Restore restores: the one it names, else the one that Velero chooses from its Schedule.
+async fn backup_of(reader: &DiscoveryReader<'_>, served: &Served, restore: &mut TargetObject) -> Option<TargetObject> {
+    let kind = served.target(TargetKind::Backup);
+    if let Some(selector) = restore.schedule_selector() {
+        let read = |backup| Some(TargetObject::candidate(TargetObject::read(TargetKind::Backup, backup)));
+        let backups = reader.all(&kind, Some(&selector), PODS, read).await;
+        restore.backup_name = restore.newest_of_schedule(backups);
+    }
+    // A Restore may name any text; a name that no object can have could lead elsewhere in a path.
+    let name = restore.backup_name.clone().filter(|name| is_dns_name(name))?;
+    match reader.target(served, TargetKind::Backup, &name).await {
+        Ok(backup) => Some(backup),
+        Err(InventoryError::Api { source, .. }) => {
+            let what = format!("Backup {}/{name}", reader.namespace);
+            reader.lost(Unread { what, kind, namespace: reader.namespace.to_owned(), why: source });
+            None
         }
-        // A Restore may name any text; a name that no object can have could lead elsewhere in a path.
-        let name = restore.backup_name.clone().filter(|name| is_dns_name(name))?;
-        match self.target(served, TargetKind::Backup, &name).await {
-            Ok(backup) => Some(backup),
-            Err(InventoryError::Api { source, .. }) => {
-                let what = format!("Backup {}/{name}", self.namespace);
-                self.lost(Unread { what, kind, namespace: self.namespace.to_owned(), why: source });
-                None
-            }
-            Err(_) => None,
+        Err(_) => None,
+    }
+}
+
+/// Why there can be no bundle.
+#[derive(Debug, thiserror::Error)]
+pub enum InventoryError {
+    /// No such Backup or Restore.
+    #[error("{kind} {namespace}/{name} does not exist")]
+    TargetNotFound {
+        /// Its kind.
+        kind: TargetKind,
+        /// Where it was looked for.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// The API server knows no Velero kinds.
+    #[error("Velero is not installed: the API server serves no kind of the group velero.io")]
+    VeleroNotFound,
+    /// The spec requests a namespace that the operator is not to look into.
+    #[error("spec.namespaces contains {asked}, which this operator may not read; allowed: {allowed}")]
+    NamespaceNotAllowed {
+        /// The refused ones, in words.
+        asked: String,
+        /// The allowed ones, in words.
+        allowed: String,
+    },
+    /// The API server did not return something that is indispensable.
+    #[error("{what} cannot be read")]
+    Api {
+        /// What was asked for.
+        what: String,
+        /// Why.
+        source: ClusterError,
+    },
+}
+
+impl InventoryError {
+    /// The reason for conditions and Events.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::TargetNotFound { .. } => Reason::TargetNotFound,
+            Self::VeleroNotFound => Reason::VeleroNotFound,
+            Self::NamespaceNotAllowed { .. } => Reason::InvalidSpec,
+            Self::Api { .. } => Reason::ApiError,
         }
     }
 }

@@ -1,10 +1,61 @@
 //! Which namespaces besides Velero's are looked into: their number is limited, and those nearest to a cause come first.
-//! Pure; data, `volume_refs`, `restored_namespaces` and the target itself lead to them.
+//! Pure; data, `files`, `restored_namespaces` and the target itself lead to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Looked, NamespaceCandidate, Scope};
+use debugbundle_format::text;
+
+use super::{InventoryError, Looked, NamespaceCandidate};
 use crate::velero::{DataObject, is_dns_name};
+
+/// The most namespaces besides Velero's that a target may lead to.
+pub(super) const TOUCHED: usize = 32;
+
+/// The namespaces and kinds that the operator is configured to read, whatever its permissions are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// The allowed namespaces besides Velero's; `None` allows all. Any other is skipped if a target leads to it, and
+    /// refused if the spec requests it.
+    pub namespaces: Option<BTreeSet<String>>,
+    /// Cluster-scoped kinds and other namespaces are meant to be read (chart: `access: cluster-read`). If not, a
+    /// refusal there is a note, not an error.
+    pub cluster_read: bool,
+}
+
+impl Scope {
+    /// Everything the permissions allow.
+    pub fn everything() -> Self {
+        Self { namespaces: None, cluster_read: true }
+    }
+
+    /// Whether this namespace may be looked into.
+    pub fn allows(&self, namespace: &str) -> bool {
+        self.namespaces.as_ref().is_none_or(|allowed| allowed.contains(namespace))
+    }
+
+    /// Refuses requested namespaces outside the scope; Velero's own is always allowed.
+    pub(super) fn check(&self, asked: &[String], velero: &str) -> Result<(), InventoryError> {
+        let refused: Vec<&str> =
+            asked.iter().map(String::as_str).filter(|name| *name != velero && !self.allows(name)).collect();
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let allowed: Vec<&str> = self.namespaces.iter().flatten().map(String::as_str).collect();
+        Err(InventoryError::NamespaceNotAllowed { asked: a_few(&refused), allowed: a_few(&allowed) })
+    }
+}
+
+/// The first few names, for a sentence.
+fn a_few(names: &[&str]) -> String {
+    const FEW: usize = 5;
+    let beyond = names.len().saturating_sub(FEW);
+    let shown: Vec<_> = names.iter().take(FEW).map(|name| text::bounded(name, 63)).collect();
+    match (shown.join(", "), beyond) {
+        (none, _) if none.is_empty() => "none".to_owned(),
+        (shown, 0) => shown,
+        (shown, beyond) => format!("{shown} and {beyond} more"),
+    }
+}
 
 /// How near to a cause a namespace is, by what leads there; the nearest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,38 +89,42 @@ impl Omitted {
         self.names.len() as u64 + self.unnamed
     }
 
-    pub(super) fn add_unnamed(&mut self, number: u64) {
+    pub(crate) fn add_unnamed(&mut self, number: u64) {
         self.unnamed += number;
     }
 }
 
 /// The known namespaces, and how many of them may be looked into.
-pub(super) struct NamespaceSelection<'a> {
-    pub candidates: &'a mut Vec<NamespaceCandidate>,
-    pub omitted: &'a mut Omitted,
+pub(super) struct NamespaceSelection {
+    pub candidates: Vec<NamespaceCandidate>,
+    pub omitted: Omitted,
+    pub scope: Scope,
     /// Velero's namespace, which does not count.
-    pub velero: &'a str,
-    pub scope: &'a Scope,
+    velero: String,
     /// The most that are looked into besides the requested ones, and the most that are only listed.
-    pub most: usize,
+    most: usize,
 }
 
-impl NamespaceSelection<'_> {
+impl NamespaceSelection {
+    pub(super) fn new(velero: String, scope: Scope) -> Self {
+        Self { candidates: Vec::new(), omitted: Omitted::default(), scope, velero, most: TOUCHED }
+    }
+
     /// The namespaces of data: first of data that ended and did not complete, then of data under way, then of the rest.
     pub(super) fn touch_data(&mut self, data: &[DataObject]) {
         let mut data: Vec<&DataObject> = data.iter().collect();
         data.sort_by_key(|object| (object.is_completed(), !object.has_ended()));
         for object in data {
             let of_pod = object.pod.as_ref().map(|pod| &pod.namespace);
-            let namespaces: Vec<String> = [of_pod, object.namespace.as_ref()].into_iter().flatten().cloned().collect();
+            let namespaces: Vec<&String> = [of_pod, object.namespace.as_ref()].into_iter().flatten().collect();
             let relevance = if object.is_completed() { Relevance::Settled } else { Relevance::Trouble };
-            self.touch(&namespaces, &format!("{} {}", object.plural, object.name), relevance);
+            self.touch(&namespaces, 0, &format!("{} {}", object.plural, object.name), relevance);
         }
     }
 
     /// The requested namespaces, whole: they do not count, and the schema bounds their number.
     pub(super) fn ask_for(&mut self, asked: &[String]) {
-        for namespace in asked.iter().filter(|namespace| *namespace != self.velero) {
+        for namespace in asked.iter().filter(|namespace| namespace.as_str() != self.velero) {
             let looked = if self.scope.allows(namespace) { Looked::Yes } else { Looked::NotAllowed };
             self.omitted.names.remove(namespace);
             match self.candidates.iter_mut().find(|known| known.namespace == *namespace) {
@@ -88,12 +143,15 @@ impl NamespaceSelection<'_> {
         }
     }
 
-    /// Adds namespaces, and moves known ones nearer. The last of the farthest ones gives up its place to a nearer one
-    /// that has none.
-    pub(super) fn touch(&mut self, namespaces: &[String], why: &str, relevance: Relevance) {
-        let velero = self.velero;
-        for namespace in namespaces.iter().filter(|namespace| *namespace != velero && is_dns_name(namespace)) {
-            if let Some(at) = self.candidates.iter().position(|known| known.namespace == *namespace) {
+    /// Adds namespaces, moves known ones nearer, and counts `beyond` further ones. The last of the farthest ones gives
+    /// up its place to a nearer one that has none.
+    pub(super) fn touch(&mut self, namespaces: &[impl AsRef<str>], beyond: u64, why: &str, relevance: Relevance) {
+        self.omitted.add_unnamed(beyond);
+        for namespace in namespaces.iter().map(AsRef::as_ref) {
+            if namespace == self.velero || !is_dns_name(namespace) {
+                continue;
+            }
+            if let Some(at) = self.candidates.iter().position(|known| known.namespace == namespace) {
                 self.move_nearer(at, why, relevance);
                 continue;
             }
@@ -102,7 +160,7 @@ impl NamespaceSelection<'_> {
             }
             self.omitted.names.remove(namespace);
             let looked = if self.scope.allows(namespace) { self.room_for(relevance) } else { Looked::NotAllowed };
-            let (namespace, why) = (namespace.clone(), why.to_owned());
+            let (namespace, why) = (namespace.to_owned(), why.to_owned());
             self.candidates.push(NamespaceCandidate { namespace, why, relevance, whole: false, looked });
             self.shorten();
         }
@@ -171,31 +229,13 @@ mod tests {
         }
     }
 
-    /// The known namespaces of a target, with room for so many.
-    struct Known {
-        candidates: Vec<NamespaceCandidate>,
-        omitted: Omitted,
-        scope: Scope,
-        most: usize,
-    }
-
-    impl Known {
+    impl NamespaceSelection {
         fn of(data: &[DataObject], asked: &[&str], scope: Scope, most: usize) -> Self {
-            let mut known = Self { candidates: Vec::new(), omitted: Omitted::default(), scope, most };
-            known.places().touch_data(data);
+            let mut known = Self { most, ..Self::new("velero-ns".to_owned(), scope) };
+            known.touch_data(data);
             let asked: Vec<String> = asked.iter().map(|name| (*name).to_owned()).collect();
-            known.places().ask_for(&asked);
+            known.ask_for(&asked);
             known
-        }
-
-        fn places(&mut self) -> NamespaceSelection<'_> {
-            let Self { candidates, omitted, scope, most } = self;
-            NamespaceSelection { candidates, omitted, velero: "velero-ns", scope, most: *most }
-        }
-
-        fn touch(&mut self, namespaces: &[&str], relevance: Relevance) {
-            let namespaces: Vec<String> = namespaces.iter().map(|name| (*name).to_owned()).collect();
-            self.places().touch(&namespaces, "something", relevance);
         }
 
         fn looked_into(&self) -> Vec<&str> {
@@ -221,7 +261,7 @@ mod tests {
         let scope =
             || Scope { namespaces: Some(["hot", "calm", "asked"].map(str::to_owned).into()), cluster_read: true };
         let asked = ["asked", "foreign", "calm"];
-        let known = Known::of(&data, &asked, scope(), 2);
+        let known = NamespaceSelection::of(&data, &asked, scope(), 2);
         let found: Vec<_> = known.candidates.into_iter().map(|one| (one.namespace, one.whole, one.looked)).collect();
         assert_eq!(
             found,
@@ -233,34 +273,37 @@ mod tests {
                 ("foreign".to_owned(), true, Looked::NotAllowed),
             ]
         );
-        let mut known = Known::of(&data, &asked, scope(), 3);
-        known.touch(&["asked", "velero-ns", "hot", "", "../x", "new"], Relevance::Trouble);
+        let mut known = NamespaceSelection::of(&data, &asked, scope(), 3);
+        known.touch(&["asked", "velero-ns", "hot", "", "../x", "new"], 0, "something", Relevance::Trouble);
         let new: Vec<_> = known.candidates.iter().skip(5).map(|one| (one.namespace.as_str(), one.looked)).collect();
         assert_eq!(new, [("new", Looked::NotAllowed)], "known ones, Velero's and what is no name stay as they are");
         let many: Vec<_> = (0..9).chain(0..9).map(|n| object(&format!("n{n}"), "")).collect();
-        let known = Known::of(&many, &["n8"], Scope::everything(), 2);
+        let known = NamespaceSelection::of(&many, &["n8"], Scope::everything(), 2);
         let looked: Vec<_> = known.candidates.iter().map(|one| one.looked).collect();
         assert_eq!(looked, [Looked::Yes, Looked::Yes, Looked::TooMany, Looked::TooMany, Looked::Yes]);
         assert_eq!(known.omitted.count(), 4, "n4 to n7, each once");
         let data = [object("done", "Completed"), object("queues", "New"), object("fell", "Canceled")];
-        assert_eq!(Known::of(&data, &[], Scope::everything(), 3).looked_into(), ["fell", "queues", "done"]);
+        assert_eq!(
+            NamespaceSelection::of(&data, &[], Scope::everything(), 3).looked_into(),
+            ["fell", "queues", "done"]
+        );
     }
 
     #[test]
     fn one_whose_data_completed_gives_up_its_place_for_one_that_tells_more_and_none_is_lost() {
         let data: Vec<_> = (0..6).map(|n| object(&format!("n{n}"), "Completed")).collect();
-        let mut known = Known::of(&data, &[], Scope::everything(), 2);
+        let mut known = NamespaceSelection::of(&data, &[], Scope::everything(), 2);
         assert_eq!((known.looked_into(), known.numbers()), (vec!["n0", "n1"], (2, 2, 2)));
         // Like a spec that names all of them, the one without data last.
-        known.touch(&["n0", "n1", "n2", "n3", "n4", "n5", "hangs"], Relevance::Named);
+        known.touch(&["n0", "n1", "n2", "n3", "n4", "n5", "hangs"], 0, "something", Relevance::Named);
         assert_eq!((known.looked_into(), known.numbers()), (vec!["n0", "hangs"], (2, 2, 3)));
-        known.touch(&["waits"], Relevance::Named);
-        known.touch(&["late"], Relevance::Named);
+        known.touch(&["waits"], 0, "something", Relevance::Named);
+        known.touch(&["late"], 0, "something", Relevance::Named);
         assert_eq!((known.looked_into(), known.numbers()), (vec!["hangs", "waits"], (2, 2, 5)));
         // Trouble moves listed and counted namespaces nearer.
-        known.touch(&["n5", "late"], Relevance::Trouble);
+        known.touch(&["n5", "late"], 0, "something", Relevance::Trouble);
         assert_eq!((known.looked_into(), known.numbers()), (vec!["late", "n5"], (2, 2, 5)));
-        known.touch(&["n0", "new"], Relevance::Trouble);
+        known.touch(&["n0", "new"], 0, "something", Relevance::Trouble);
         assert_eq!((known.looked_into(), known.numbers()), (vec!["late", "n5"], (2, 2, 6)), "as near, and too late");
     }
 
@@ -268,8 +311,8 @@ mod tests {
     fn what_was_asked_for_and_what_is_not_allowed_neither_loses_nor_gets_a_place() {
         let data = [object("asked", "Completed"), object("calm", "Completed")];
         let scope = Scope { namespaces: Some(["asked", "calm", "hot"].map(str::to_owned).into()), cluster_read: true };
-        let mut known = Known::of(&data, &["asked"], scope, 1);
-        known.touch(&["hot", "vault"], Relevance::Trouble);
+        let mut known = NamespaceSelection::of(&data, &["asked"], scope, 1);
+        known.touch(&["hot", "vault"], 0, "something", Relevance::Trouble);
         assert_eq!(known.looked_into(), ["asked", "hot"]);
         let vault = known.candidates.iter().find(|one| one.namespace == "vault");
         assert_eq!(vault.map(|one| one.looked), Some(Looked::NotAllowed));

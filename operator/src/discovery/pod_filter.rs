@@ -11,7 +11,7 @@ use debugbundle_crd::TargetKind;
 use serde_json::Value;
 
 use super::{
-    Snapshot,
+    DiscoveredTarget,
     related_volumes::{PodView, RESTORED_BY},
 };
 use crate::{
@@ -59,15 +59,15 @@ pub(super) struct PodSelection {
 }
 
 impl PodFilter {
-    pub(super) fn of(snapshot: &Snapshot, namespace: &str, whole: bool) -> Self {
+    pub(super) fn of(target: &DiscoveredTarget, namespace: &str, whole: bool) -> Self {
         let here = |name: &&ObjectName| name.namespace == namespace;
         let named = |name: &ObjectName| name.name.clone();
-        let data = || snapshot.target.data.iter();
+        let data = || target.data.iter();
         let open = || data().filter(|object| !object.is_completed());
         let open_pods = open().filter_map(|object| object.pod.as_ref()).filter(here).map(named).collect();
         let open_claims = open().filter_map(|object| object.claim.as_ref()).filter(here).map(named).collect();
         let moved = data().filter(|object| matches!(object.plural.as_str(), "datauploads" | "datadownloads"));
-        let label = snapshot.target.object.as_ref().map(|target| {
+        let label = target.object.as_ref().map(|target| {
             let key = match target.kind {
                 TargetKind::Backup => "velero.io/backup-name",
                 TargetKind::Restore => RESTORED_BY,
@@ -80,12 +80,12 @@ impl PodFilter {
         };
         Self {
             whole,
-            backup: snapshot.target.object.as_ref().and_then(backup),
+            backup: target.object.as_ref().and_then(backup),
             label,
             pods: data().filter_map(|object| object.pod.as_ref()).filter(here).map(named).collect(),
             moved: moved.filter_map(|object| object.claim.as_ref()).filter(here).map(named).collect(),
             open: (open_pods, open_claims),
-            hooks: snapshot.with_hooks().cloned().map(Arc::new),
+            hooks: with_hooks(target).cloned().map(Arc::new),
         }
     }
 
@@ -177,12 +177,10 @@ impl TakeItems for PodSelection {
     }
 }
 
-impl Snapshot {
-    /// The target, if one of its hooks failed or may hang. Velero waits for data only at the end, so that data of other
-    /// pods tells nothing.
-    fn with_hooks(&self) -> Option<&TargetObject> {
-        self.target.object.as_ref().filter(|target| target.has_failed_hooks() || target.is_under_way())
-    }
+/// The target, if one of its hooks failed or may hang. Velero waits for data only at the end, so that data of other pods
+/// tells nothing.
+fn with_hooks(target: &DiscoveredTarget) -> Option<&TargetObject> {
+    target.object.as_ref().filter(|target| target.has_failed_hooks() || target.is_under_way())
 }
 
 #[cfg(test)]
@@ -190,6 +188,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::discovery::fixture;
 
     #[test]
     fn of_a_namespace_that_is_asked_for_no_pod_is_beyond_what_is_listed() {
@@ -207,5 +206,19 @@ mod tests {
         assert_eq!(selection(true, "True"), (0, 0));
         assert_eq!(selection(false, "False"), (RESTORED + 5 - INVOLVED, 0));
         assert_eq!(selection(true, "False"), (0, RESTORED + 5 - INVOLVED));
+    }
+    #[test]
+    fn those_are_taken_that_have_the_name_of_the_backup_that_is_made_or_restored() {
+        let labelled = |name: &str| json!({"metadata": {"name": "g", "labels": {"velero.io/backup-name": name}}});
+        for (kind, own) in [(TargetKind::Backup, "harvest"), (TargetKind::Restore, "seed")] {
+            let mut snapshot = fixture::snapshot();
+            snapshot.target.object = Some(fixture::target(kind, "InProgress"));
+            let takes = |group: &Value, whole| PodFilter::of(&snapshot.target, "shop", whole).takes_group(group);
+            assert!(takes(&labelled(own), false) && !takes(&labelled("another"), false), "{kind}");
+            let plain = json!({"metadata": {"name": "g"}});
+            assert!(!takes(&plain, false) && takes(&plain, true), "{kind}: all of a namespace that was asked for");
+        }
+        let snapshot = fixture::snapshot();
+        assert!(!PodFilter::of(&snapshot.target, "shop", false).takes_group(&json!({})), "of no target none is");
     }
 }

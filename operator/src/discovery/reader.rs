@@ -2,7 +2,8 @@
 //! The files beside this one decide what to ask for, and interpret the answers.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
+    io,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -16,10 +17,9 @@ use tokio::time::Instant;
 use super::{
     Cut, DISCOVERY, Gaps, InventoryError, OBJECT, Served, Unread,
     served::{self, VELERO},
-    top_n::TopN,
 };
 use crate::{
-    cluster::{ApiKind, Cluster, ClusterError, ListError, Projected, TakeItems},
+    cluster::{ApiKind, Cluster, ClusterError, Flow, ListError, Projected, TakeItems},
     velero::{DataObject, TargetObject, is_data_of, valid_label},
 };
 
@@ -135,11 +135,7 @@ impl<'a> DiscoveryReader<'a> {
         kind: TargetKind,
         name: &str,
     ) -> Result<TargetObject, InventoryError> {
-        let path = match kind {
-            TargetKind::Backup => served.velero("backups", "Backup"),
-            TargetKind::Restore => served.velero("restores", "Restore"),
-        }
-        .path(Some(self.namespace), name);
+        let path = served.target(kind).path(Some(self.namespace), name);
         match self.cluster.get(&path, OBJECT, self.deadline).await {
             Ok(object) => Ok(TargetObject::read(kind, object)),
             Err(error) if error.is_not_found() => Err(InventoryError::TargetNotFound {
@@ -195,12 +191,31 @@ impl<'a> DiscoveryReader<'a> {
             let object = read(object)?;
             Some(((object.is_completed(), object.name.clone()), object))
         };
-        let found = self.read(kind, self.namespace, Some(selector), TopN::new(DATA, keyed)).await;
-        if found.beyond > 0 {
-            let all = found.beyond + DATA;
+        let (found, beyond) = self.first(kind, self.namespace, Some(selector), DATA, keyed).await;
+        if beyond > 0 {
+            let all = beyond + DATA;
             self.is_cut(&kind.plural, self.namespace, format!("{DATA} of {all} are followed, incomplete ones first"));
         }
-        found.items().collect()
+        found
+    }
+
+    /// The items with the lowest keys, in the order of these, at most `most`, and how many more there are. `read`
+    /// returns a unique key and the item of an object.
+    pub(super) async fn first<K, T, F>(
+        &self,
+        kind: &ApiKind,
+        namespace: &str,
+        selector: Option<&str>,
+        most: usize,
+        read: F,
+    ) -> (Vec<T>, usize)
+    where
+        K: Ord + Send + 'static,
+        T: Send + 'static,
+        F: FnMut(Value) -> Option<(K, T)> + Send + 'static,
+    {
+        let found = self.read(kind, namespace, selector, First::new(most, read)).await;
+        (found.kept.into_values().collect(), found.beyond)
     }
 
     /// [`Self::list`] in Velero's namespace.
@@ -280,5 +295,65 @@ impl<'a> DiscoveryReader<'a> {
             async move { read(&self.cluster.get(&path, OBJECT, self.deadline).await.ok()?) }
         });
         futures::stream::iter(asked).buffered(HANDFUL).filter_map(std::future::ready).collect().await
+    }
+}
+
+/// Keeps the items with the lowest keys, at most `most`, while the others pass and are counted: memory is bounded.
+struct First<K, T, F> {
+    /// How many were passed over.
+    beyond: usize,
+    kept: BTreeMap<K, T>,
+    most: usize,
+    read: F,
+}
+
+impl<K: Ord, T, F> First<K, T, F> {
+    fn new(most: usize, read: F) -> Self {
+        Self { beyond: 0, kept: BTreeMap::new(), most, read }
+    }
+}
+
+impl<K, T, F> TakeItems for First<K, T, F>
+where
+    K: Ord + Send + 'static,
+    T: Send + 'static,
+    F: FnMut(Value) -> Option<(K, T)> + Send + 'static,
+{
+    fn take(&mut self, item: Value) -> io::Result<Flow> {
+        self.kept.extend((self.read)(item));
+        if self.kept.len() > self.most {
+            self.kept.pop_last();
+            self.beyond += 1;
+        }
+        Ok(Flow::More)
+    }
+
+    fn restart(&mut self) {
+        self.kept.clear();
+        self.beyond = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_matters_most_is_kept_wherever_it_stands_and_the_rest_is_counted() {
+        let mut foremost = First::new(2, |item: Value| {
+            let number = item.as_u64()?;
+            Some((number, number))
+        });
+        let fill = |foremost: &mut First<_, _, _>| {
+            for item in [json!(5), json!(3), json!("odd"), json!(9), json!(1)] {
+                assert!(matches!(foremost.take(item).unwrap(), Flow::More));
+            }
+        };
+        fill(&mut foremost);
+        foremost.restart();
+        fill(&mut foremost);
+        assert_eq!(foremost.beyond, 2, "of one pass, though the list began anew");
+        assert_eq!(foremost.kept.into_values().collect::<Vec<_>>(), [1, 3]);
     }
 }

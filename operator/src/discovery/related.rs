@@ -1,15 +1,12 @@
 //! What belongs to a Backup or Restore in Velero's namespace besides its data: Schedule, Backups of the same Schedule,
 //! Restores, repositories. Only names are kept; `collect` reads the objects.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{cmp::Reverse, collections::BTreeSet};
 
 use debugbundle_crd::TargetKind;
 use serde_json::Value;
 
-use super::{PODS, Served, Snapshot, reader::DiscoveryReader};
+use super::{Served, Snapshot, reader::DiscoveryReader};
 use crate::{
     cluster::ApiKind,
     velero::{DataObject, TargetObject, is_dns_name, repository_label, valid_label},
@@ -47,81 +44,77 @@ impl Snapshot {
     }
 }
 
-impl DiscoveryReader<'_> {
-    /// What belongs to a target, or to a Restore and its Backup.
-    pub(super) async fn related(
-        &self,
-        served: &Served,
-        target: &TargetObject,
-        backup: Option<&TargetObject>,
-        data: &[DataObject],
-    ) -> RelatedObjects {
-        let of = backup.unwrap_or(target);
-        let schedule = schedule_of(&of.raw, &target.raw);
-        let backups = match &schedule {
-            Some(schedule) => self.last_backups(served, schedule).await,
-            None => Vec::new(),
-        };
-        let restores = match target.kind {
-            TargetKind::Backup => self.restores_of(served, &target.name).await,
-            TargetKind::Restore => Vec::new(),
-        };
-        let repositories = self.repositories(served, of.storage_location.as_deref(), data).await;
-        RelatedObjects { schedule, backups, restores, repositories }
-    }
+/// What belongs to a target, or to a Restore and its Backup.
+pub(super) async fn related(
+    reader: &DiscoveryReader<'_>,
+    served: &Served,
+    target: &TargetObject,
+    backup: Option<&TargetObject>,
+    data: &[DataObject],
+) -> RelatedObjects {
+    let of = backup.unwrap_or(target);
+    let schedule = schedule_of(&of.raw, &target.raw);
+    let backups = match &schedule {
+        Some(schedule) => last_backups(reader, served, schedule).await,
+        None => Vec::new(),
+    };
+    let restores = match target.kind {
+        TargetKind::Backup => restores_of(reader, served, &target.name).await,
+        TargetKind::Restore => Vec::new(),
+    };
+    let repositories = repositories(reader, served, of.storage_location.as_deref(), data).await;
+    RelatedObjects { schedule, backups, restores, repositories }
+}
 
-    async fn last_backups(&self, served: &Served, schedule: &str) -> Vec<String> {
-        let selector = format!("velero.io/schedule-name={}", valid_label(schedule));
-        let last = Arc::new(Mutex::new(BTreeSet::new()));
-        let kept = Arc::clone(&last);
-        // A Schedule may have left thousands: only time and name of the last ones are kept.
-        let read = move |backup: Value| {
-            let backup = TargetObject::read(TargetKind::Backup, backup);
-            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.insert((backup.created, backup.name));
-            if kept.len() > BACKUPS {
-                kept.pop_first();
-            }
-            None::<()>
-        };
-        self.all(&served.velero("backups", "Backup"), Some(&selector), PODS, read).await;
-        let last = std::mem::take(&mut *last.lock().unwrap_or_else(PoisonError::into_inner));
-        last.into_iter().rev().map(|(_, name)| name).filter(|name| is_dns_name(name)).collect()
-    }
+/// A Schedule may have left thousands: only the names of the last ones are kept.
+async fn last_backups(reader: &DiscoveryReader<'_>, served: &Served, schedule: &str) -> Vec<String> {
+    let selector = format!("velero.io/schedule-name={}", valid_label(schedule));
+    let newest_first = |backup: Value| {
+        let TargetObject { created, name, .. } = TargetObject::read(TargetKind::Backup, backup);
+        Some((Reverse((created, name.clone())), name))
+    };
+    let kind = served.target(TargetKind::Backup);
+    let (last, _) = reader.first(&kind, reader.namespace, Some(&selector), BACKUPS, newest_first).await;
+    last.into_iter().filter(|name| is_dns_name(name)).collect()
+}
 
-    /// No label names a Restore's Backup, so that all Restores are read.
-    async fn restores_of(&self, served: &Served, backup: &str) -> Vec<String> {
-        let backup = backup.to_owned();
-        let read = move |restore: Value| {
-            let from = restore.pointer("/spec/backupName").and_then(Value::as_str)?;
-            (from == backup).then(|| name(&restore)).flatten()
-        };
-        self.all(&served.velero("restores", "Restore"), None, NAMES, read).await
-    }
+/// No label names a Restore's Backup, so that all Restores are read.
+async fn restores_of(reader: &DiscoveryReader<'_>, served: &Served, backup: &str) -> Vec<String> {
+    let backup = backup.to_owned();
+    let read = move |restore: Value| {
+        let from = restore.pointer("/spec/backupName").and_then(Value::as_str)?;
+        (from == backup).then(|| name(&restore)).flatten()
+    };
+    reader.all(&served.target(TargetKind::Restore), None, NAMES, read).await
+}
 
-    /// Found by the data, because its Backup may be gone: its namespace, its location, and the repository's type.
-    async fn repositories(&self, served: &Served, location: Option<&str>, data: &[DataObject]) -> Vec<String> {
-        let wanted: BTreeSet<(String, String, String)> =
-            data.iter().filter_map(|object| object.held_in(location)).collect();
-        if wanted.is_empty() {
-            return Vec::new();
-        }
-        let one_of = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(",");
-        let locations = one_of(wanted.iter().map(|(_, location, _)| valid_label(location)).collect());
-        let mut selector = format!("velero.io/storage-location in ({locations})");
-        let namespaces: BTreeSet<String> = wanted.iter().map(|(namespace, ..)| valid_label(namespace)).collect();
-        if namespaces.len() <= IN_SELECTOR {
-            selector = format!("{selector},velero.io/volume-namespace in ({})", one_of(namespaces));
-        }
-        let kind: ApiKind = served.velero("backuprepositories", "BackupRepository");
-        // Several names may share a label; the spec decides.
-        let read = move |repository: Value| {
-            let spec = |key: &str| repository["spec"][key].as_str().unwrap_or_default().to_owned();
-            let holds = (spec("volumeNamespace"), spec("backupStorageLocation"), spec("repositoryType"));
-            wanted.contains(&holds).then(|| name(&repository)).flatten()
-        };
-        self.all(&kind, Some(&selector), NAMES, read).await
+/// Found by the data, because its Backup may be gone: its namespace, its location, and the repository's type.
+async fn repositories(
+    reader: &DiscoveryReader<'_>,
+    served: &Served,
+    location: Option<&str>,
+    data: &[DataObject],
+) -> Vec<String> {
+    let wanted: BTreeSet<(String, String, String)> =
+        data.iter().filter_map(|object| object.held_in(location)).collect();
+    if wanted.is_empty() {
+        return Vec::new();
     }
+    let one_of = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(",");
+    let locations = one_of(wanted.iter().map(|(_, location, _)| valid_label(location)).collect());
+    let mut selector = format!("velero.io/storage-location in ({locations})");
+    let namespaces: BTreeSet<String> = wanted.iter().map(|(namespace, ..)| valid_label(namespace)).collect();
+    if namespaces.len() <= IN_SELECTOR {
+        selector = format!("{selector},velero.io/volume-namespace in ({})", one_of(namespaces));
+    }
+    let kind: ApiKind = served.velero("backuprepositories", "BackupRepository");
+    // Several names may share a label; the spec decides.
+    let read = move |repository: Value| {
+        let spec = |key: &str| repository["spec"][key].as_str().unwrap_or_default().to_owned();
+        let holds = (spec("volumeNamespace"), spec("backupStorageLocation"), spec("repositoryType"));
+        wanted.contains(&holds).then(|| name(&repository)).flatten()
+    };
+    reader.all(&kind, Some(&selector), NAMES, read).await
 }
 
 fn name(object: &Value) -> Option<String> {

@@ -24,10 +24,6 @@ pub struct RelatedVolumes {
     pub accounts: BTreeSet<ObjectName>,
     /// `PersistentVolumes` of the claims.
     pub volumes: BTreeSet<String>,
-    /// Volumes that something waits for, or with which something went wrong.
-    pub(super) waited: BTreeSet<String>,
-    /// Nodes that such a volume is attached to.
-    pub(super) held_on: BTreeSet<String>,
     /// `VolumeSnapshots` of the target or of the claims, or that fill claims, outside Velero's namespace.
     pub snapshots: BTreeSet<ObjectName>,
     /// `VolumeSnapshotContents` of those, and of the data movers' own snapshots.
@@ -38,10 +34,8 @@ pub struct RelatedVolumes {
     pub group_contents: BTreeSet<String>,
     /// `PriorityClasses` that Velero's and the involved pods name.
     pub priority_classes: BTreeSet<String>,
-    /// `ServiceAccounts` of Velero's server.
-    pub server_accounts: BTreeSet<String>,
-    /// Claims in Velero's own namespace that the target's files name.
-    pub(super) velero_claims: BTreeSet<String>,
+    /// `CustomResourceDefinitions` that the target's errors name.
+    pub definitions: BTreeSet<String>,
 }
 
 /// A kind that creates pods, or creates their controllers.
@@ -123,6 +117,8 @@ impl PodView {
 
 /// The group of VolumeSnapshots.
 pub(super) const SNAPSHOTS: &str = "snapshot.storage.k8s.io";
+/// The group of snapshots of several volumes at once.
+pub(crate) const GROUP_SNAPSHOTS: &str = "groupsnapshot.storage.k8s.io";
 /// The label on objects that a Restore made.
 pub(crate) const RESTORED_BY: &str = "velero.io/restore-name";
 
@@ -180,6 +176,12 @@ impl VolumeSnapshotView {
     }
 }
 
+/// Name and content of a VolumeGroupSnapshot: Velero makes them for a Backup.
+pub(super) fn read_group(group: &Value) -> Option<(String, Option<String>)> {
+    let content = ["/status/boundVolumeGroupSnapshotContentName", "/spec/source/volumeGroupSnapshotContentName"];
+    Some((text(group, "/metadata/name")?, content.into_iter().find_map(|pointer| text(group, pointer))))
+}
+
 /// The controller of an object.
 pub(super) fn read_owner(object: &Value) -> Option<(Controller, String)> {
     Controller::of(&Owner::of(object)?)
@@ -227,5 +229,17 @@ mod tests {
         assert_eq!(of(json!({"dataSource": from("", "PersistentVolumeClaim")})), None);
         assert_eq!(of(json!({"dataSource": from("backup.example.io", "VolumeSnapshot")})), None);
         assert_eq!(of(json!({"dataSource": 7})), None);
+    }
+    #[test]
+    fn a_group_tells_its_content_bound_or_given() {
+        let of = |spec: Value, status: Value| {
+            read_group(&json!({"metadata": {"name": "velero-shop-x"}, "spec": spec, "status": status})).unwrap().1
+        };
+        let given = json!({"source": {"volumeGroupSnapshotContentName": "given"}});
+        let bound = json!({"boundVolumeGroupSnapshotContentName": "bound"});
+        assert_eq!(of(given.clone(), bound).as_deref(), Some("bound"));
+        assert_eq!(of(given, json!({})).as_deref(), Some("given"));
+        assert_eq!(of(json!({"source": {"selector": {}}}), Value::Null), None);
+        assert_eq!(read_group(&json!({"metadata": {"name": "../x"}})), None);
     }
 }

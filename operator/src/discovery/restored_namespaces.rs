@@ -8,7 +8,9 @@ use futures::StreamExt as _;
 use serde_json::Value;
 
 use super::{
-    Relevance, Scope, Snapshot, TOUCHED,
+    Relevance, Scope,
+    files::WithFiles,
+    namespaces::TOUCHED,
     reader::DiscoveryReader,
     related_volumes::{PodView, RESTORED_BY},
 };
@@ -88,35 +90,33 @@ impl TakeItems for Brought {
     }
 }
 
-impl DiscoveryReader<'_> {
-    /// Touches the namespaces that a Restore wrote to, if its spec does not name them all: first those with a pod that
-    /// is not ready or a claim that is not bound.
-    pub(super) async fn look_for_restored(&self, snapshot: &mut Snapshot) {
-        let Some(target) = &snapshot.target.object else { return };
-        if target.kind != TargetKind::Restore || snapshot.namespaces.unnamed.is_none() {
-            return;
-        }
-        let selector = format!("{RESTORED_BY}={}", valid_label(&target.name));
-        let why = format!("objects that {} {} created", target.kind, target.name);
-        let (places, all) = places(&snapshot.scope, self.namespace);
-        let lists = places.into_iter().flat_map(|place| [(Made::Pod, place.clone()), (Made::Claim, place)]);
-        let asked: Vec<_> = lists.map(|(made, place)| self.brought(made, place, selector.clone())).collect();
-        let read: Vec<(Brought, bool)> = futures::stream::iter(asked).buffered(AT_ONCE).collect().await;
-        if all && read.iter().all(|(_, whole)| *whole) {
-            snapshot.namespaces.unnamed = Some(Unnamed::Restored);
-        }
-        let more = read.iter().any(|(brought, _)| brought.more);
-        let (open, settled) = by_state(read.into_iter().map(|(brought, _)| brought.namespaces));
-        snapshot.touch(&open, u64::from(more), &why, Relevance::Trouble);
-        snapshot.touch(&settled, 0, &why, Relevance::Named);
+/// Touches the namespaces that a Restore wrote to, if its spec does not name them all: first those with a pod that is
+/// not ready or a claim that is not bound.
+pub(super) async fn with_restored(reader: &DiscoveryReader<'_>, mut with_files: WithFiles) -> WithFiles {
+    let target = with_files.chosen.target.object.as_ref().filter(|target| target.kind == TargetKind::Restore);
+    let Some(target) = target.filter(|_| with_files.unnamed.is_some()) else { return with_files };
+    let selector = format!("{RESTORED_BY}={}", valid_label(&target.name));
+    let why = format!("objects that {} {} created", target.kind, target.name);
+    let namespaces = &mut with_files.chosen.namespaces;
+    let (places, all) = places(&namespaces.scope, reader.namespace);
+    let lists = places.into_iter().flat_map(|place| [(Made::Pod, place.clone()), (Made::Claim, place)]);
+    let asked: Vec<_> = lists.map(|(made, place)| brought(reader, made, place, &selector)).collect();
+    let read: Vec<(Brought, bool)> = futures::stream::iter(asked).buffered(AT_ONCE).collect().await;
+    if all && read.iter().all(|(_, whole)| *whole) {
+        with_files.unnamed = Some(Unnamed::Restored);
     }
+    let more = read.iter().any(|(brought, _)| brought.more);
+    let (open, settled) = by_state(read.into_iter().map(|(brought, _)| brought.namespaces));
+    namespaces.touch(&open, u64::from(more), &why, Relevance::Trouble);
+    namespaces.touch(&settled, 0, &why, Relevance::Named);
+    with_files
+}
 
-    /// The namespaces of objects with the label, and whether the list was read to its end.
-    async fn brought(&self, made: Made, place: String, selector: String) -> (Brought, bool) {
-        let kind = made.kind();
-        let brought = self.read(&kind, &place, Some(&selector), Brought::new(made)).await;
-        (brought, !self.has_lost_in(&kind, &place))
-    }
+/// The namespaces of objects with the label, and whether the list was read to its end.
+async fn brought(reader: &DiscoveryReader<'_>, made: Made, place: String, selector: &str) -> (Brought, bool) {
+    let kind = made.kind();
+    let brought = reader.read(&kind, &place, Some(selector), Brought::new(made)).await;
+    (brought, !reader.has_lost_in(&kind, &place))
 }
 
 /// Where to look: everywhere at once (the empty name) if the scope allows that, else in the allowed namespaces; and

@@ -1,6 +1,7 @@
 //! Which of the kinds that bundles want the API server serves. Tolerates groups whose own server is down: these are
 //! named as stale, and the others stay known.
 
+use debugbundle_crd::TargetKind;
 use serde_json::Value;
 
 use crate::cluster::ApiKind;
@@ -119,6 +120,14 @@ impl Served {
     pub fn velero(&self, plural: &str, kind: &str) -> ApiKind {
         let version = if matches!(plural, "datauploads" | "datadownloads") { "v2alpha1" } else { "v1" };
         self.find(VELERO, plural).cloned().unwrap_or_else(|| ApiKind::namespaced(VELERO, version, plural, kind))
+    }
+
+    /// The kind of a target.
+    pub(super) fn target(&self, kind: TargetKind) -> ApiKind {
+        match kind {
+            TargetKind::Backup => self.velero("backups", "Backup"),
+            TargetKind::Restore => self.velero("restores", "Restore"),
+        }
     }
 }
 

@@ -48,10 +48,11 @@ impl Planner<'_> {
         self.kinds_of_the_cluster();
         let classes = ApiKind::cluster("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass");
         self.some("priority classes of the pods", classes, &trail.priority_classes);
-        if !trail.server_accounts.is_empty() {
+        if !snapshot.installation.server_accounts.is_empty() {
             let bindings =
                 ApiKind::cluster("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding");
-            let (namespace, accounts) = (snapshot.installation.namespace.clone(), trail.server_accounts.clone());
+            let (namespace, accounts) =
+                (snapshot.installation.namespace.clone(), snapshot.installation.server_accounts.clone());
             self.cluster_list(bindings, Want::Only(Only::Bound { namespace, accounts }));
         }
         let services = ApiKind::cluster("apiregistration.k8s.io", "v1", "apiservices", "APIService");
@@ -146,7 +147,7 @@ impl Planner<'_> {
             ApiKind::cluster("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition");
         let mut custom: BTreeSet<String> = KNOWN.iter().map(|(plural, _)| format!("{plural}.velero.io")).collect();
         custom.insert("debugbundles.debugbundle.io".to_owned());
-        custom.extend(self.snapshot.target.definitions.iter().cloned());
+        custom.extend(self.snapshot.namespaces.volumes.definitions.iter().cloned());
         for item in &self.items {
             let Some(kind) = item.source.kind() else { continue };
             if is_custom(&kind.group) {

@@ -251,7 +251,7 @@ fn other_namespaces_are_looked_into_as_far_as_they_may_be() {
         one("secret", false, Looked::NotAllowed),
         one("many", false, Looked::TooMany),
     ];
-    snapshot.touch(&[], 99_936, "results of Restore harvest", Relevance::Trouble);
+    snapshot.namespaces.omitted.add_unnamed(99_936);
     let name = |name: &str| ObjectName { namespace: "shop".into(), name: name.into(), uid: None };
     snapshot.namespaces.involved = vec![name("shop-0")];
     let plan = plan(&spec(), &snapshot, now());
@@ -345,7 +345,7 @@ fn of_the_cluster_a_target_wants_what_is_on_its_way_and_the_installation_what_th
     snapshot.namespaces.nodes = ["n1".to_owned()].into();
     snapshot.namespaces.volumes.volumes = ["pv-1".to_owned()].into();
     snapshot.namespaces.volumes.pods_beyond = 7;
-    snapshot.target.definitions = ["widgets.example.com".to_owned()].into();
+    snapshot.namespaces.volumes.definitions = ["widgets.example.com".to_owned()].into();
     let kinds = serde_json::json!({"resources": [
         {"name": "volumesnapshots", "kind": "VolumeSnapshot", "namespaced": true, "verbs": ["list"]}]});
     snapshot.installation.served.add_resource_list("snapshot.storage.k8s.io", "v1", &kinds);
@@ -405,7 +405,7 @@ fn namespaces_that_a_spec_means_and_does_not_name_are_told_unless_somebody_named
     }
     snapshot.namespaces.candidates.pop();
     snapshot.namespaces.volumes.pods_beyond = 1;
-    snapshot.touch(&[], 1, "results", Relevance::Trouble);
+    snapshot.namespaces.omitted.add_unnamed(1);
     let missing = plan(&spec(), &snapshot, now()).missing;
     let places: std::collections::BTreeSet<&str> = missing.iter().map(|one| one.path.as_str()).collect();
     assert_eq!(places.len(), missing.len(), "each has a place of its own: {missing:?}");

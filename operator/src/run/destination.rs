@@ -15,7 +15,7 @@ use crate::{
     cluster::{Cluster, ClusterError},
     collect::FromStore,
     decide,
-    discovery::{self, Gaps, InventoryError, Locations, Scope, TargetRefs},
+    discovery::{self, Gaps, InventoryError, Located, Locations, Scope},
     error::Fault,
     location::{self, AccessMode, Location},
     probe::ProbeStep,
@@ -154,7 +154,7 @@ impl Engine {
         // The destination of a sealed bundle is known: the target is not read for each try.
         if let (None, Some(target)) = (location, &subject.spec.target) {
             match discovery::locate(&cluster, namespace, Some(target), &[], Scope::everything(), deadline).await {
-                Ok(refs) => return survey(subject, &refs),
+                Ok(located) => return survey(subject, &located),
                 Err(InventoryError::Api { what, source }) => return Err(unread(&what, &source)),
                 Err(_) => {}
             }
@@ -284,9 +284,9 @@ pub(super) fn awaited<'a>(subject: &'a Subject, survey: &Survey) -> Option<&'a s
 ///
 /// # Errors
 /// No Velero, or an API server that does not answer. If no location can be chosen, the survey contains that error.
-pub(super) fn survey(subject: &Subject, refs: &TargetRefs) -> Result<Survey, Fault> {
-    let of_target = refs.location().map_err(|error| unread("the target's Backup", error))?;
-    survey_of(subject, &refs.locations, &refs.gaps, of_target, None)
+pub(super) fn survey(subject: &Subject, located: &Located) -> Result<Survey, Fault> {
+    let of_target = located.location().map_err(|error| unread("the target's Backup", error))?;
+    survey_of(subject, &located.locations, &located.gaps, of_target, None)
 }
 
 fn survey_of(

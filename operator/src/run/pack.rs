@@ -146,7 +146,7 @@ impl Engine {
         tracker.stage(Stage::Inventory, "finding what to collect");
         let cluster = Cluster::new(self.client.clone()).sharing(Arc::clone(&self.answers), run.since);
         let spec = &subject.spec;
-        let located = discovery::locate(
+        let locating = discovery::locate(
             &cluster,
             &self.options.namespace,
             spec.target.as_ref(),
@@ -154,8 +154,8 @@ impl Engine {
             self.scope(),
             soon,
         );
-        let refs = Box::pin(located).await.map_err(|error| of_discovery(&error))?;
-        if let (Some(wanted), Some(object)) = (&subject.target_uid, &refs.object)
+        let located = Box::pin(locating).await.map_err(|error| of_discovery(&error))?;
+        if let (Some(wanted), Some(object)) = (&subject.target_uid, &located.object)
             && object.uid != *wanted
         {
             let message = format!(
@@ -164,10 +164,10 @@ impl Engine {
             );
             return Err(Fault::terminal(Reason::TargetNotFound, message));
         }
-        let stores = self.stores(subject, &refs, run.store).boxed().await?;
+        let stores = self.stores(subject, &located, run.store).boxed().await?;
         let files = stores.files.as_ref().ok().map(|files| files.keeping());
         let files = files.as_ref().map(|files| files as &dyn StoreFiles);
-        let snapshot = Box::pin(discovery::discover(&cluster, refs, spec, files, soon, deadline)).await;
+        let snapshot = Box::pin(discovery::discover(&cluster, located, spec, files, soon, deadline)).await;
         let mut password = self.repository_password().await?;
         let mut known = stores.known.clone();
         known.extend(password.known.take());

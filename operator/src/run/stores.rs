@@ -12,7 +12,7 @@ use super::{
     locations,
 };
 use crate::{
-    discovery::TargetRefs,
+    discovery::Located,
     error::Fault,
     location::{self, Location},
     probe_step::ProbeStep,
@@ -47,10 +47,10 @@ impl Engine {
     pub(super) async fn stores(
         &self,
         subject: &Subject,
-        refs: &TargetRefs,
+        located: &Located,
         store: StoreNeed<'_>,
     ) -> Result<Stores, Fault> {
-        let survey = match destination::survey(subject, refs) {
+        let survey = match destination::survey(subject, located) {
             Ok(survey) => survey,
             Err(fault) if store.is_required() => return Err(fault),
             Err(fault) => {

@@ -83,6 +83,11 @@ impl TargetObject {
         under_way.iter().any(|phase| self.phase.starts_with(phase))
     }
 
+    /// Velero has not begun with it. The phases Queued and `ReadyToStart` are Velero 1.18's.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.phase.as_str(), "" | "New" | "Queued" | "ReadyToStart")
+    }
+
     /// Velero is working on it, or was interrupted: at its start it marks what it finds as Failed
     /// (`pkg/cmd/server/server.go`), without results or other files. Or the results of one that failed name no
     /// namespace: errors about an item often stand below `velero`. Namespaces that results name are nearer to a cause.

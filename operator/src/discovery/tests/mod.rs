@@ -26,7 +26,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
-    InventoryError, Looked, NamespaceCandidate, Scope, Snapshot, TargetRefs, discover, locate, recorded::RecordedApi,
+    InventoryError, Located, Looked, NamespaceCandidate, Scope, Snapshot, discover, locate, recorded::RecordedApi,
 };
 use crate::{
     plan::{ItemSource, Plan, Want, plan},
@@ -76,7 +76,7 @@ impl World {
         self.files.0.insert((TargetKind::Backup.as_str(), backup.to_owned(), file), gzip.finish().unwrap().into());
     }
 
-    async fn locate(&self, spec: &DebugBundleSpec) -> Result<TargetRefs, InventoryError> {
+    async fn locate(&self, spec: &DebugBundleSpec) -> Result<Located, InventoryError> {
         let (target, scope, soon) = (spec.target.as_ref(), self.scope.clone(), soon());
         locate(&self.api.cluster(), VELERO, target, &spec.namespaces, scope, soon).await
     }
