@@ -189,11 +189,11 @@ impl StatusBuilder {
         self
     }
 
-    /// Stored and verified.
+    /// Stored and verified. `assumption`: what was assumed about the credential, a clause; empty if nothing was.
     #[must_use]
-    pub fn finished(mut self, outcome: &UploadedBundle, expiration: Timestamp) -> Self {
+    pub fn finished(mut self, outcome: &UploadedBundle, assumption: &str, expiration: Timestamp) -> Self {
         self.collected(outcome);
-        let stored = format!("{} in {}", outcome.bundle.size, outcome.bundle.storage_location);
+        let stored = format!("{} in {}{assumption}", outcome.bundle.size, outcome.bundle.storage_location);
         self.set(ConditionType::Uploaded, true, Reason::Uploaded, &stored);
         if outcome.missing == 0 {
             self.set(ConditionType::Ready, true, Reason::Completed, &stored);
@@ -396,13 +396,13 @@ mod tests {
         assert_eq!(claimed.phase, Some(Phase::Collecting));
         let uploading = StatusBuilder::new(Some(&claimed), Some(1), t0).uploading(&outcome(0)).done();
         assert_eq!(uploading.phase, Some(Phase::Uploading));
-        let done = StatusBuilder::new(Some(&uploading), Some(1), t0).finished(&outcome(0), t1).done();
+        let done = StatusBuilder::new(Some(&uploading), Some(1), t0).finished(&outcome(0), "", t1).done();
         assert_eq!(done.phase, Some(Phase::Completed));
         assert_eq!(
             done.conditions.iter().map(|c| c.type_.as_str()).collect::<Vec<_>>(),
             ["Ready", "Collected", "Uploaded"]
         );
-        let partial = StatusBuilder::new(Some(&uploading), Some(1), t0).finished(&outcome(2), t1).done();
+        let partial = StatusBuilder::new(Some(&uploading), Some(1), t0).finished(&outcome(2), "", t1).done();
         assert_eq!(partial.phase, Some(Phase::PartiallyFailed));
         let failed = StatusBuilder::new(Some(&uploading), Some(1), t0).failed(Reason::UploadDenied, "no", t1).done();
         assert_eq!(failed.phase, Some(Phase::Failed));
@@ -438,7 +438,7 @@ mod tests {
         let resumed = StatusBuilder::new(Some(&again), Some(1), t0).resumed(2, "b", &outcome(0)).done();
         assert_eq!(resumed.upload.as_ref().and_then(|u| u.upload_id.as_deref()), Some("id-1"));
         assert_eq!((resumed.phase, resumed.attempts), (Some(Phase::Uploading), Some(2)));
-        assert_eq!(StatusBuilder::new(Some(&resumed), Some(1), t0).finished(&outcome(0), t0).done().upload, None);
+        assert_eq!(StatusBuilder::new(Some(&resumed), Some(1), t0).finished(&outcome(0), "", t0).done().upload, None);
     }
 
     #[test]

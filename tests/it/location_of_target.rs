@@ -6,6 +6,8 @@ use harness::velero_objects::{backup, restore};
 use harness::{Context, Operator, with_namespace};
 use serde_json::{Value, json};
 
+use crate::support::store::ended;
+
 /// All files that Velero stores for a completed Backup, except the backed-up data.
 async fn files_of_backup(context: &Context, prefix: &str, name: &str) {
     let folder = format!("{prefix}/backups/{name}");
@@ -78,6 +80,41 @@ async fn every_unavailable_location_is_a_finding_of_an_installation_and_of_a_tar
         let one = found("attic", json!({"kind": "Backup", "name": "in-attic"})).await;
         assert_eq!(one, [(json!(attic), Value::Null)]);
         assert_eq!(found("default", json!({"kind": "Backup", "name": "in-default"})).await, []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn issue_35_a_target_on_a_third_partys_provider_is_explained_and_its_bundle_goes_to_a_location_that_is_named() {
+    with_namespace("third-party", |context| async move {
+        let foreign = context.location("swift", "swift").spec("provider", "community.openstack.org/openstack");
+        context.create_velero(foreign).await;
+        let failed = backup("b1").in_location("swift").phase("Failed").status("failureReason", "the container is full");
+        context.create_velero(failed).await;
+        let _operator = Operator::of(&context).ready().await;
+
+        let mut spec = spec_about("Backup", "b1");
+        context.debug_bundle("there", spec.clone()).await;
+        let end = ended(&context, "there").await;
+        let (reason, message) = end.failure();
+        assert_eq!(reason, "LocationInvalid", "{message}");
+        for part in [
+            "is not supported; supported: aws, azure, gcp",
+            "name another one in spec.storageLocation (default)",
+            "kubectl debugbundle collect needs no location",
+        ] {
+            assert!(message.contains(part), "{part}: {message}");
+        }
+
+        spec["storageLocation"] = "default".into();
+        let (status, bundle) = context.bundle("elsewhere", spec).await;
+        assert_eq!(status.bundle.as_ref().expect("it is stored").storage_location, "default");
+        assert!(status.cause.as_deref().is_some_and(|cause| cause.contains("the container is full")), "{status:?}");
+        let report = bundle.file("velero/locations/swift.json");
+        assert!(report.contains("is not supported; supported: aws, azure, gcp"), "{report}");
+        let log = bundle.errors().into_iter().find(|absent| absent.path == "velero/backups/b1/backup.log");
+        let why = log.expect("the log is reported as missing").why;
+        assert!(why.contains("is not supported"), "{why}");
     })
     .await;
 }

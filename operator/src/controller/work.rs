@@ -295,7 +295,7 @@ async fn publish(
         UrlPolicy::Never => url::never(),
     };
     let finish = |fold: StatusBuilder| {
-        let done = link.fold(fold.finished(&outcome, expiration));
+        let done = link.fold(fold.finished(&outcome, destination.assumption, expiration));
         asked.as_ref().into_iter().fold(done, StatusBuilder::answered)
     };
     let missing = if outcome.missing == 0 { String::new() } else { format!(", {} items are missing", outcome.missing) };
@@ -308,7 +308,7 @@ async fn publish(
     ctx.metrics.ended(reason, bundle.trigger(), packed.cause_id());
     ctx.metrics.stored(packed.sealed().bytes);
     let cause = packed.cause.as_ref().map_or(String::new(), |cause| format!("; cause: {cause}"));
-    let note = format!("{stored}{cause}");
+    let note = format!("{stored}{}{cause}", destination.assumption);
     tracing::info!(name = bundle.name_any(), bytes = outcome.bundle.bytes, missing = outcome.missing, "Stored");
     ctx.notifier.normal(bundle, reason, &note).await;
     if link.is_issued() {

@@ -150,6 +150,15 @@ impl<'a> FileKey<'a> {
         if names_one && location.credential.is_none() { Self::Ignored.note() } else { "" }
     }
 
+    /// What was assumed of a server whose version is not known: a clause for a condition, an Event or an error. Empty if
+    /// nothing was.
+    pub(crate) const fn assumption(self) -> &'static str {
+        match self {
+            Self::Assumed(_) => self.note(),
+            Self::Unset | Self::Used(_) | Self::Ignored => "",
+        }
+    }
+
     /// What is said beside the credential that is used; nothing if there is nothing to say.
     pub(crate) const fn note(self) -> &'static str {
         match self {

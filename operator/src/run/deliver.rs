@@ -173,7 +173,8 @@ impl Engine {
     async fn try_once(&self, way: &Way<'_, impl Journal>, first: bool) -> Result<Destination, Fault> {
         let destination = self.destination(way.subject, Some(&way.packed.location)).await?;
         let sent = self.send(way, &destination, first).await;
-        sent.map_err(|fault| fault.map_message(|message| destination.mask(message)))?;
+        let explained = |message: &str| format!("{}{}", destination.mask(message), destination.assumption);
+        sent.map_err(|fault| fault.map_message(explained))?;
         Ok(destination)
     }
 

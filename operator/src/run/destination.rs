@@ -17,7 +17,10 @@ use crate::{
     decide,
     discovery::{self, Gaps, InventoryError, Located, Locations, Scope},
     error::Fault,
-    location::{self, AccessMode, Location},
+    location::{
+        self, AccessMode, Location,
+        deployment::{FileKey, Server},
+    },
     probe::ProbeStep,
     self_redaction,
     status::whole_seconds,
@@ -42,6 +45,8 @@ pub struct Destination {
     pub key: Key,
     /// Exact values that must not appear in the bundle, with the rule that masks them.
     pub known: Vec<(&'static str, Secret)>,
+    /// As in [`OpenStore`].
+    pub assumption: &'static str,
 }
 
 impl Destination {
@@ -125,7 +130,11 @@ pub struct OpenStore {
     pub store: Arc<dyn Store>,
     /// Exact values that must not appear anywhere, with the rule that masks them.
     pub known: Vec<(&'static str, Secret)>,
+    /// What was assumed about the credential that Velero uses: a clause behind a sentence; empty if nothing was.
+    pub assumption: &'static str,
 }
+
+type StoreAndKnown = (Arc<dyn Store>, Vec<(&'static str, Secret)>);
 
 impl OpenStore {
     /// Masks the credential in a text about this store.
@@ -228,8 +237,8 @@ impl Engine {
         server: Option<&Value>,
     ) -> Result<Destination, Fault> {
         let key = self.key(subject, location)?;
-        let OpenStore { store, known } = self.open_store(location, server).await?;
-        Ok(Destination { location: location.clone(), store, key, known })
+        let OpenStore { store, known, assumption } = self.open_store(location, server).await?;
+        Ok(Destination { location: location.clone(), store, key, known, assumption })
     }
 
     /// Waits until a Secret of the location has changed since it was last read; never, if a change cannot cure this.
@@ -247,6 +256,13 @@ impl Engine {
     /// # Errors
     /// As [`Self::destination`].
     pub async fn open_store(&self, location: &Location, server: Option<&Value>) -> Result<OpenStore, Fault> {
+        let assumption = FileKey::of(location, server.and_then(Server::of)).assumption();
+        let opened = self.open_as_assumed(location, server).await;
+        let (store, known) = opened.map_err(|fault| fault.map_message(|message| format!("{message}{assumption}")))?;
+        Ok(OpenStore { store, known, assumption })
+    }
+
+    async fn open_as_assumed(&self, location: &Location, server: Option<&Value>) -> Result<StoreAndKnown, Fault> {
         let resolved = store::resolve_noting(
             &self.client,
             &self.options.namespace,
@@ -269,7 +285,7 @@ impl Engine {
             let own = async { Ok(store.known_values().await) };
             known.extend(in_store_time(STORE_PATIENCE, own).await.unwrap_or_default());
         }
-        Ok(OpenStore { store, known })
+        Ok((store, known))
     }
 }
 

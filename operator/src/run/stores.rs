@@ -151,7 +151,11 @@ impl Engine {
                 [] => String::new(),
                 fit => format!(", or name another one in spec.storageLocation ({}),", location::listed(fit)),
             };
-            (fault, format!("; nothing was collected: correct the location{or} and create another DebugBundle"))
+            let cure = format!(
+                "; nothing was collected: correct the location{or} and create another DebugBundle; kubectl debugbundle \
+                 collect needs no location"
+            );
+            (fault, cure)
         })
     }
 

@@ -16,7 +16,10 @@ use harness::{
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Secret};
 use serde_json::{Value, json};
 
-use crate::support::store::{TestBucket, access, ended, key, open};
+use crate::support::{
+    bundles::events,
+    store::{TestBucket, access, ended, key, open},
+};
 
 fn file(keys: &Keys) -> String {
     format!("[default]\naws_access_key_id={}\naws_secret_access_key={}\n", keys.access, keys.secret)
@@ -324,6 +327,43 @@ async fn sec_c2_n6_the_pod_s_own_identity_serves_a_location_that_nobody_gave_a_s
         assert!(reason == "CredentialInvalid" && message.starts_with(expected), "{reason} {message}");
         assert_eq!(identity.seen().len(), before);
         drop(operator);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn issue_35_what_was_assumed_of_a_server_of_unknown_version_stands_in_the_condition_and_in_the_event() {
+    with_namespace("assumed-version", |context| async move {
+        let image =
+            |image: &str| json!({"spec": {"template": {"spec": {"containers": [{"name": "velero", "image": image}]}}}});
+        let server = context.api::<Deployment>();
+        let params = kube::api::PatchParams::default();
+        let set = async |name: &str| {
+            server.patch("velero", &params, &kube::api::Patch::Strategic(image(name))).await.expect("patched");
+        };
+        set("velero/velero@sha256:0000000000000000000000000000000000000000000000000000000000000000").await;
+        let file = context.location("by-file", "by-file").config("credentialsFile", "/credentials/cloud");
+        context.create_velero(file.spec("credential", Value::Null)).await;
+        let bad = context.location("gone", "gone").config("credentialsFile", "/nowhere/cloud");
+        context.create_velero(bad.spec("credential", Value::Null)).await;
+        let _operator = Operator::of(&context).ready().await;
+
+        let assumed =
+            "; config key credentialsFile counts, as up to Velero 1.18, because the server's version is not known";
+        context.debug_bundle("unknown", json!({"storageLocation": "by-file"})).await;
+        let end = ended(&context, "unknown").await;
+        assert!(end.stored() && end.message_of("Ready").contains(assumed), "{end:?}");
+        let seen = events(&context, "unknown").await;
+        assert!(seen.iter().any(|(_, note)| note.contains("stored in by-file") && note.contains(assumed)), "{seen:?}");
+        context.debug_bundle("waits", json!({"storageLocation": "gone"})).await;
+        let waits = crate::support::store::waiting(&context, "waits").await;
+        let (_, why) = waits.condition("Uploaded");
+        assert!(why.contains("\"/nowhere/cloud\"") && why.contains(assumed), "{why}");
+
+        set("velero/velero:v1.18.3").await;
+        context.debug_bundle("known", json!({"storageLocation": "by-file"})).await;
+        let end = ended(&context, "known").await;
+        assert!(end.stored() && !end.message_of("Ready").contains("credentialsFile"), "{end:?}");
     })
     .await;
 }

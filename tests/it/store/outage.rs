@@ -182,7 +182,7 @@ async fn a_location_whose_own_words_are_wrong_ends_a_bundle_before_it_is_collect
             assert!(message.starts_with(&format!("configuration: BackupStorageLocation \"{name}\": ")), "{message}");
             assert!(message.contains(part), "{name}: {message}");
             let cure = "; nothing was collected: correct the location, or name another one in spec.storageLocation \
-                        (default), and create another DebugBundle";
+                        (default), and create another DebugBundle; kubectl debugbundle collect needs no location";
             assert!(message.ends_with(cure), "{name}: {message}");
             assert_eq!(end.status().upload, None, "{name}");
         }
