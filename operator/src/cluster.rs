@@ -8,10 +8,11 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes};
+use debugbundle_diagnosis::{Kind, KindScope, Resource};
 use futures::{Stream, StreamExt as _};
 use http::Request;
 use http_body_util::BodyExt as _;
-use kube::client::Body;
+use kube::{api::ApiResource, client::Body, core::GroupVersionKind};
 use serde::{
     Deserialize,
     de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
@@ -155,6 +156,18 @@ impl ApiKind {
     /// A kind of the whole cluster.
     pub fn cluster(group: &str, version: &str, plural: &str, kind: &str) -> Self {
         Self { namespaced: false, ..Self::namespaced(group, version, plural, kind) }
+    }
+
+    /// A kind that the diagnosis knows; `None` if no API serves it.
+    pub fn of(kind: &Kind) -> Option<Self> {
+        let Resource { group, version, plural, scope } = kind.resource()?;
+        let namespaced = scope != KindScope::Cluster;
+        Some(Self { namespaced, ..Self::namespaced(group, version, plural, kind.as_str()) })
+    }
+
+    /// The same for kube's client.
+    pub fn resource(&self) -> ApiResource {
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(&self.group, &self.version, &self.kind), &self.plural)
     }
 
     /// `group/version`, or the version alone for core.

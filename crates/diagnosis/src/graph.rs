@@ -6,49 +6,7 @@ use std::{cell::RefCell, collections::BTreeMap, collections::BTreeSet, fmt};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::hook::FailedHook;
-
-/// Defines the kinds that have a name of their own here: a new one is a row.
-macro_rules! kinds {
-    ($($kind:ident)*) => {
-        /// A kind that the walk knows, or any other one.
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum Kind {
-            $(#[doc = concat!("`", stringify!($kind), "`.")] $kind,)*
-            /// Any other one, by its name.
-            Other(String),
-        }
-
-        impl Kind {
-            /// The kind with this name.
-            pub fn of(name: &str) -> Self {
-                match name {
-                    $(stringify!($kind) => Self::$kind,)*
-                    other => Self::Other(other.to_owned()),
-                }
-            }
-
-            /// Its name.
-            pub fn as_str(&self) -> &str {
-                match self {
-                    $(Self::$kind => stringify!($kind),)*
-                    Self::Other(name) => name,
-                }
-            }
-        }
-    };
-}
-
-kinds! {
-    Installation Backup Restore PodVolumeBackup PodVolumeRestore DataUpload DataDownload BackupStorageLocation BackupRepository
-    Namespace Pod Deployment DaemonSet PersistentVolumeClaim PersistentVolume StorageClass VolumeAttachment
-    VolumeSnapshot VolumeSnapshotContent Node ResourceQuota CustomResourceDefinition Event
-}
-
-impl Kind {
-    /// The kinds that move the data of a volume.
-    pub const DATA: [Self; 4] = [Self::PodVolumeRestore, Self::PodVolumeBackup, Self::DataDownload, Self::DataUpload];
-}
+use crate::{hook::FailedHook, kind::Kind};
 
 /// Names an object. The namespace of a cluster-scoped one is empty.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use regex::Regex;
 use serde_json::Value;
 
-use crate::graph::{Id, Kind, Seen, View, condition, items, time};
+use crate::graph::{Id, Seen, View, condition, items, time};
+use crate::kind::Kind;
 use crate::kinds::{Need, may_touch, named_definition};
 use crate::texts::{item, unwrapped};
 use crate::walk::Relation;

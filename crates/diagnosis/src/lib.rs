@@ -10,6 +10,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
+//! | [`kind`] | the kinds that the walk knows, and how the API server serves each |
 //! | [`graph`] | what is known of the cluster, and what was not read |
 //! | `kinds` | a file for each kind: what an object says of itself, and what it needs |
 //! | [`walk`] | from the target to the roots |
@@ -23,6 +24,7 @@
 pub mod alike;
 pub mod graph;
 pub mod hook;
+pub mod kind;
 mod kinds;
 pub mod label;
 mod leads;
@@ -35,8 +37,9 @@ pub mod walk;
 #[cfg(test)]
 mod scenes;
 
-pub use graph::{Graph, Id, Kind, Known, ResultText, Wanted};
+pub use graph::{Graph, Id, Known, ResultText, Wanted};
 pub use hook::{FailedHook, Hooks};
+pub use kind::{Kind, KindScope, Resource};
 pub use kinds::{InstallationParts, has_ended, is_custom, made, parts};
 pub use leads::named;
 pub use reason::RootReason;

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::alike::and_more;
-use crate::graph::{Id, Kind};
+use crate::graph::Id;
+use crate::kind::Kind;
 use crate::kinds;
 use crate::walk::{Relation, Root, Waypoint};
 

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::alike::{difference, grouped, without_names};
-use crate::graph::{Graph, Id, Kind, Seen, View, Wanted};
+use crate::graph::{Graph, Id, Seen, View, Wanted};
+use crate::kind::Kind;
 use crate::kinds::{self, Met, Need, State};
 use crate::leads;
 use crate::reason::RootReason;

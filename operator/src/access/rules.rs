@@ -367,6 +367,8 @@ pub fn rule_for(need: &Need, velero: &str) -> Option<&'static Rule> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use debugbundle_diagnosis::{Kind, KindScope};
+
     use super::*;
 
     #[test]
@@ -375,6 +377,26 @@ mod tests {
         for rule in RULES {
             for (resource, verb) in rule.resources.iter().flat_map(|r| rule.verbs.iter().map(move |v| (r, v))) {
                 assert!(granted.insert((rule.role.name(), rule.group, resource, verb)), "twice: {verb} {resource}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_walk_knows_may_be_listed_where_it_looks() {
+        // By name alone: definitions, and namespaces.
+        let by_name = [Kind::CustomResourceDefinition, Kind::Namespace];
+        for kind in Kind::SERVED {
+            let verb = if by_name.contains(kind) { "get" } else { "list" };
+            let served = kind.resource().expect("it is served");
+            let places: &[&str] = match served.scope {
+                KindScope::Velero => &["vault-ns"],
+                KindScope::Namespace => &["vault-ns", "shop"],
+                KindScope::Cluster if *kind == Kind::Namespace => &["shop"],
+                KindScope::Cluster => &[""],
+            };
+            for place in places {
+                let asked = need(verb, served.group, served.plural, "", place);
+                assert!(rule_for(&asked, "vault-ns").is_some(), "no shipped rule grants {asked:?}");
             }
         }
     }

@@ -41,12 +41,13 @@ use debugbundle_crd::{
     DebugBundlePolicy, DebugBundlePolicySpec, DebugBundlePolicyStatus, LastBundle, POLICY_NAME, Reason, Target,
     TargetKind, Trigger,
 };
+use debugbundle_diagnosis::Kind;
 use futures::{FutureExt as _, Stream, StreamExt as _, future::join_all, stream};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
     Api, Client, Resource as _, ResourceExt as _,
-    api::{ApiResource, DynamicObject, GroupVersionKind},
+    api::DynamicObject,
     runtime::{
         WatchStreamExt as _,
         reflector::Store,
@@ -57,6 +58,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    cluster::ApiKind,
     notify::{self, Notifier},
     observed::Observed,
     sweep::lists,
@@ -159,27 +161,17 @@ impl Automatic {
     fn changes(&self) -> impl Stream<Item = Change> + use<> {
         let config = || watcher::Config::default().page_size(PAGE);
         let targets = |kind: TargetKind| {
-            let api: Api<DynamicObject> =
-                Api::namespaced_with(self.client.clone(), &self.namespace, &resource_of(kind));
-            watcher(api, config()).default_backoff().map(move |event| Change::Target(kind, Box::new(event))).boxed()
+            let resource = ApiKind::of(&Kind::of(kind.as_str()))?.resource();
+            let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
+            let changes = watcher(api, config()).default_backoff();
+            Some(changes.map(move |event| Change::Target(kind, Box::new(event))).boxed())
         };
         let policies: Api<DebugBundlePolicy> = Api::namespaced(self.client.clone(), &self.namespace);
         let policies =
             watcher(policies, config()).default_backoff().map(|event| Change::Policy(Box::new(event))).boxed();
-        stream::select_all([policies, targets(TargetKind::Backup), targets(TargetKind::Restore)])
+        let targets = [TargetKind::Backup, TargetKind::Restore].into_iter().filter_map(targets);
+        stream::select_all(targets.chain([policies]))
     }
-}
-
-fn resource_of(kind: TargetKind) -> ApiResource {
-    let plural = match kind {
-        TargetKind::Backup => "backups",
-        TargetKind::Restore => "restores",
-    };
-    velero_resource("v1", kind.as_str(), plural)
-}
-
-fn velero_resource(version: &str, kind: &str, plural: &str) -> ApiResource {
-    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("velero.io", version, kind), plural)
 }
 
 /// The state of the automatic part.
@@ -671,7 +663,7 @@ async fn skips(automatic: &Automatic, name: &str) -> Option<bool> {
     if !is_dns_name(name) {
         return Some(false);
     }
-    let resource = velero_resource("v1", "Schedule", "schedules");
+    let resource = ApiKind::namespaced("velero.io", "v1", "schedules", "Schedule").resource();
     let schedules: Api<DynamicObject> = Api::namespaced_with(automatic.client.clone(), &automatic.namespace, &resource);
     match crate::client::in_time(schedules.get_metadata_opt(name)).await {
         Ok(schedule) => Some(schedule.is_some_and(|schedule| watched::has_skip_label(schedule.labels()))),

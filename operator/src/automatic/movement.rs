@@ -1,16 +1,14 @@
 //! Reads when something below a Backup or Restore last moved: Velero's data movements that carry the target's label.
 
 use debugbundle_crd::TargetKind;
+use debugbundle_diagnosis::Kind;
 use jiff::Timestamp;
 use kube::{
     Api, Client,
     api::{DynamicObject, ListParams},
 };
 
-use super::{
-    velero_resource,
-    watched::{Watched, moved},
-};
+use super::watched::{Watched, moved};
 use crate::{
     access::{ReadScope, need},
     client::in_time,
@@ -23,17 +21,11 @@ const PAGE: u32 = 200;
 /// Most pages of one kind; further objects of the target are not read.
 const PAGES: usize = 50;
 
-/// The kinds below a target, and the label with its UID (`pkg/apis/velero/v1/labels_annotations.go`).
-const fn below(kind: TargetKind) -> (&'static str, [(&'static str, &'static str, &'static str); 2]) {
+/// The label with a target's UID (`pkg/apis/velero/v1/labels_annotations.go`).
+const fn uid_label(kind: TargetKind) -> &'static str {
     match kind {
-        TargetKind::Backup => (
-            "velero.io/backup-uid",
-            [("v1", "PodVolumeBackup", "podvolumebackups"), ("v2alpha1", "DataUpload", "datauploads")],
-        ),
-        TargetKind::Restore => (
-            "velero.io/restore-uid",
-            [("v1", "PodVolumeRestore", "podvolumerestores"), ("v2alpha1", "DataDownload", "datadownloads")],
-        ),
+        TargetKind::Backup => "velero.io/backup-uid",
+        TargetKind::Restore => "velero.io/restore-uid",
     }
 }
 
@@ -46,11 +38,11 @@ pub(super) enum Unread {
 }
 
 impl Unread {
-    fn of(error: &kube::Error, namespace: &str, (version, kind, plural): (&str, &str, &str)) -> Self {
+    fn of(error: &kube::Error, namespace: &str, kind: &ApiKind) -> Self {
         if !matches!(error, kube::Error::Api(status) if status.is_forbidden()) {
             return Self::Failed(api_sentence(error));
         }
-        let need = need("list", &ApiKind::namespaced("velero.io", version, plural, kind), "", Some(namespace));
+        let (need, plural) = (need("list", kind, "", Some(namespace)), &kind.plural);
         let cure = ReadScope::new(namespace, false, &[]).forbidden(plural, "", "", need).cure;
         Self::NotAllowed(format!("the operator may not list {plural}.velero.io: {cure}"))
     }
@@ -68,16 +60,15 @@ pub(super) async fn last_below(
     target: &Watched,
     enough: Timestamp,
 ) -> Result<Option<Timestamp>, Unread> {
-    let (label, kinds) = below(target.kind);
+    let (label, kinds) = (uid_label(target.kind), Kind::data_of(&Kind::of(target.kind.as_str())));
     let mut last = None;
-    for (version, kind, plural) in kinds {
-        let resource = velero_resource(version, kind, plural);
-        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+    for kind in kinds.iter().filter_map(ApiKind::of) {
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind.resource());
         let mut page = ListParams::default().labels(&format!("{label}={}", target.uid)).limit(PAGE);
         for _ in 0..PAGES {
             let listed = match in_time(api.list_metadata(&page)).await {
                 Err(kube::Error::Api(status)) if status.is_not_found() => break,
-                listed => listed.map_err(|error| Unread::of(&error, namespace, (version, kind, plural)))?,
+                listed => listed.map_err(|error| Unread::of(&error, namespace, &kind))?,
             };
             last = last.max(listed.items.iter().map(|object| moved(&object.metadata)).max());
             if last > Some(enough) {

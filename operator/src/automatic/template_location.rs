@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use debugbundle_diagnosis::Kind;
 use kube::{Api, api::DynamicObject};
 use tokio::time::Instant;
 
-use super::{Automatic, velero_resource};
-use crate::{client::in_time, location::shown};
+use super::Automatic;
+use crate::{client::in_time, cluster::ApiKind, location::shown};
 
 /// How often it is read.
 const EVERY: Duration = Duration::from_mins(1);
@@ -26,7 +27,7 @@ impl TemplateLocation {
             return;
         }
         self.read = Some(Instant::now());
-        let resource = velero_resource("v1", "BackupStorageLocation", "backupstoragelocations");
+        let Some(resource) = ApiKind::of(&Kind::BackupStorageLocation).map(|kind| kind.resource()) else { return };
         let api: Api<DynamicObject> = Api::namespaced_with(automatic.client.clone(), &automatic.namespace, &resource);
         let found = match in_time(api.get_opt(name)).await {
             Ok(found) => found,

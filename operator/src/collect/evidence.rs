@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use debugbundle_diagnosis::Kind;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -67,27 +68,16 @@ impl Relevant {
 
     pub(super) fn wants(&self, kind: &ApiKind, object: &Value) -> bool {
         let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-        match kind.plural.as_str() {
-            "podvolumebackups" | "podvolumerestores" | "datauploads" | "datadownloads" => self.data.contains(name),
-            "backupstoragelocations"
-            | "backuprepositories"
-            | "pods"
-            | "deployments"
-            | "daemonsets"
-            | "namespaces"
-            | "persistentvolumeclaims"
-            | "resourcequotas"
-            | "storageclasses"
-            | "volumesnapshots"
-            | "volumesnapshotcontents"
-            | "volumeattachments"
-            | "nodes"
-            | "customresourcedefinitions" => true,
-            "events" => {
+        let Some(known) = Kind::served_as(&kind.group, &kind.plural) else { return false };
+        match known {
+            known if Kind::DATA.contains(known) => self.data.contains(name),
+            // Discovery has read the target, and those beside it that count.
+            Kind::Backup | Kind::Restore => false,
+            Kind::Event => {
                 let about = object.pointer("/involvedObject/name").and_then(Value::as_str).unwrap_or_default();
                 object["type"] != "Normal" || self.involved.contains(about)
             }
-            _ => false,
+            _ => true,
         }
     }
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use debugbundle_crd::TargetKind;
+use debugbundle_diagnosis::Kind;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -84,8 +85,9 @@ impl<'a> DiscoveryReader<'a> {
     /// A list of data could not be read, or not to its end.
     pub(super) fn has_lost_data(&self) -> bool {
         let all = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
-        let moves = ["podvolumebackups", "podvolumerestores", "datauploads", "datadownloads"];
-        all.iter().any(|lost| moves.contains(&lost.kind.plural.as_str()))
+        let moves_data =
+            |kind: &ApiKind| Kind::served_as(&kind.group, &kind.plural).is_some_and(|kind| Kind::DATA.contains(kind));
+        all.iter().any(|lost| moves_data(&lost.kind))
     }
 
     pub(super) async fn served(&self) -> Result<Served, InventoryError> {
@@ -150,21 +152,19 @@ impl<'a> DiscoveryReader<'a> {
     /// The target's data objects: by the label of its UID, which is never cut; else by name, if the owner is the same.
     /// Of too many, the unfinished ones are kept.
     pub(super) async fn data(&self, served: &Served, target: &TargetObject) -> Vec<DataObject> {
-        let (word, kinds) = match target.kind {
-            TargetKind::Backup => ("backup", [("podvolumebackups", "PodVolumeBackup"), ("datauploads", "DataUpload")]),
-            TargetKind::Restore => {
-                ("restore", [("podvolumerestores", "PodVolumeRestore"), ("datadownloads", "DataDownload")])
-            }
+        let word = match target.kind {
+            TargetKind::Backup => "backup",
+            TargetKind::Restore => "restore",
         };
+        let kinds = Kind::data_of(&Kind::of(target.kind.as_str()));
         let mut found = Vec::new();
-        for (plural, kind) in kinds {
-            let Some(kind) = served.find(VELERO, plural).cloned().or_else(|| {
-                // A kind that is not served is skipped; if discovery failed, its well-known name is used.
-                served.is_stale(VELERO).then(|| served.velero(plural, kind))
-            }) else {
+        for known in kinds.iter().filter_map(ApiKind::of) {
+            // A kind that is not served is skipped; if discovery failed, its well-known form is used.
+            let is_stale = served.is_stale(VELERO);
+            let Some(kind) = served.find(VELERO, &known.plural).cloned().or(is_stale.then_some(known)) else {
                 continue;
             };
-            let plural = plural.to_owned();
+            let plural = kind.plural.clone();
             let read = move |object: Value| DataObject::read(&plural, &object);
             let by_uid = format!("velero.io/{word}-uid={}", target.uid);
             let mut objects = self.unfinished_first(&kind, &by_uid, read.clone()).await;

@@ -2,6 +2,7 @@
 //! named as stale, and the others stay known.
 
 use debugbundle_crd::TargetKind;
+use debugbundle_diagnosis::Kind;
 use serde_json::Value;
 
 use crate::cluster::ApiKind;
@@ -118,8 +119,11 @@ impl Served {
 
     /// A kind of Velero's as it is served, or in its well-known form if discovery did not return it.
     pub fn velero(&self, plural: &str, kind: &str) -> ApiKind {
-        let version = if matches!(plural, "datauploads" | "datadownloads") { "v2alpha1" } else { "v1" };
-        self.find(VELERO, plural).cloned().unwrap_or_else(|| ApiKind::namespaced(VELERO, version, plural, kind))
+        let known = || {
+            let known = Kind::served_as(VELERO, plural).and_then(ApiKind::of);
+            known.unwrap_or_else(|| ApiKind::namespaced(VELERO, "v1", plural, kind))
+        };
+        self.find(VELERO, plural).cloned().unwrap_or_else(known)
     }
 
     /// The kind of a target.

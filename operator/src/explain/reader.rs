@@ -7,15 +7,14 @@ use std::{
 };
 
 use debugbundle_crd::TargetKind;
-use debugbundle_diagnosis::{FailedHook, Hooks, Id, Kind, LastWords, ResultText, Wanted, has_ended};
+use debugbundle_diagnosis::{FailedHook, Hooks, Id, Kind, KindScope, LastWords, ResultText, Wanted, has_ended};
 use debugbundle_format::{StoreFile, text::bounded};
 use debugbundle_redact::Redactor;
 use flate2::read::MultiGzDecoder;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client,
-    api::{ApiResource, DynamicObject, ListParams, LogParams},
-    core::GroupVersionKind,
+    api::{DynamicObject, ListParams, LogParams},
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -25,7 +24,7 @@ use tokio::{
 
 use super::answers::{Answers, Reply};
 use crate::{
-    cluster::{Pieces, PumpEnd, pipe, pump},
+    cluster::{ApiKind, Pieces, PumpEnd, pipe, pump},
     collect::FromStore,
     error::api_sentence,
     run::Engine,
@@ -81,7 +80,8 @@ impl Reader {
                 self.list(kind, Some(namespace).filter(|name| !name.is_empty()), ListParams::default()).await
             }
             Wanted::Labelled(kind, label, value) => {
-                let namespace = is_of_velero(kind).then_some(&self.velero);
+                let is_of_velero = kind.resource().is_some_and(|served| served.scope == KindScope::Velero);
+                let namespace = is_of_velero.then_some(&self.velero);
                 self.list(kind, namespace, ListParams::default().labels(&format!("{label}={value}"))).await
             }
             Wanted::Warnings(id) => {
@@ -155,8 +155,7 @@ impl Reader {
     }
 
     fn api(&self, kind: &Kind, namespace: Option<&String>) -> Option<Api<DynamicObject>> {
-        let (group, version, plural) = served(kind)?;
-        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind.as_str()), plural);
+        let resource = ApiKind::of(kind)?.resource();
         Some(match namespace {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
             None => Api::all_with(self.client.clone(), &resource),
@@ -352,38 +351,4 @@ fn refused(what: &str, error: &kube::Error) -> Reply {
 
 fn late(what: &str) -> Reply {
     Reply::Failed(format!("{what} could not be read: the API server did not answer within {} s", PATIENCE.as_secs()))
-}
-
-/// Kinds that exist only in Velero's namespace.
-fn is_of_velero(kind: &Kind) -> bool {
-    served(kind).is_some_and(|(group, ..)| group == "velero.io")
-}
-
-/// Group, version and plural of a kind.
-fn served(kind: &Kind) -> Option<(&'static str, &'static str, &'static str)> {
-    Some(match kind {
-        Kind::Backup => ("velero.io", "v1", "backups"),
-        Kind::Restore => ("velero.io", "v1", "restores"),
-        Kind::PodVolumeBackup => ("velero.io", "v1", "podvolumebackups"),
-        Kind::PodVolumeRestore => ("velero.io", "v1", "podvolumerestores"),
-        Kind::DataUpload => ("velero.io", "v2alpha1", "datauploads"),
-        Kind::DataDownload => ("velero.io", "v2alpha1", "datadownloads"),
-        Kind::BackupStorageLocation => ("velero.io", "v1", "backupstoragelocations"),
-        Kind::BackupRepository => ("velero.io", "v1", "backuprepositories"),
-        Kind::Namespace => ("", "v1", "namespaces"),
-        Kind::Pod => ("", "v1", "pods"),
-        Kind::PersistentVolumeClaim => ("", "v1", "persistentvolumeclaims"),
-        Kind::PersistentVolume => ("", "v1", "persistentvolumes"),
-        Kind::Node => ("", "v1", "nodes"),
-        Kind::ResourceQuota => ("", "v1", "resourcequotas"),
-        Kind::Event => ("", "v1", "events"),
-        Kind::Deployment => ("apps", "v1", "deployments"),
-        Kind::DaemonSet => ("apps", "v1", "daemonsets"),
-        Kind::StorageClass => ("storage.k8s.io", "v1", "storageclasses"),
-        Kind::VolumeAttachment => ("storage.k8s.io", "v1", "volumeattachments"),
-        Kind::VolumeSnapshot => ("snapshot.storage.k8s.io", "v1", "volumesnapshots"),
-        Kind::VolumeSnapshotContent => ("snapshot.storage.k8s.io", "v1", "volumesnapshotcontents"),
-        Kind::CustomResourceDefinition => ("apiextensions.k8s.io", "v1", "customresourcedefinitions"),
-        Kind::Installation | Kind::Other(_) => return None,
-    })
 }

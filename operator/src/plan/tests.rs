@@ -1,6 +1,9 @@
 //! Plans of invented inventories. The tests on the stand cover what is read from a real cluster.
 
+use std::collections::BTreeSet;
+
 use debugbundle_crd::{LogWindow, Logs, TargetKind};
+use debugbundle_diagnosis::Kind;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::*;
@@ -482,4 +485,27 @@ fn sec_b4_a_bundle_has_a_most_of_files_and_those_that_matter_least_are_left_out_
     let most = plan(&spec(), &snapshot, now());
     assert_eq!(most.items.len(), MOST_ITEMS);
     assert!(most.missing.iter().any(|missing| missing.code == MissingCode::TooLarge));
+}
+
+#[test]
+fn a_bundle_asks_for_each_kind_that_the_walk_knows() {
+    let mut snapshot = snapshot();
+    let served: Vec<_> = Kind::SERVED.iter().filter_map(ApiKind::of).collect();
+    for kind in &served {
+        let resource = serde_json::json!({"name": kind.plural, "kind": kind.kind, "namespaced": kind.namespaced, "verbs": ["list"]});
+        snapshot.installation.served.add_resource_list(
+            &kind.group,
+            &kind.version,
+            &serde_json::json!({"resources": [resource]}),
+        );
+    }
+    snapshot.target.object = Some(target(TargetKind::Restore, "PartiallyFailed"));
+    snapshot.namespaces.nodes = BTreeSet::from(["n1".to_owned()]);
+    snapshot.namespaces.volumes.volumes = BTreeSet::from(["pv-1".to_owned()]);
+    snapshot.namespaces.volumes.contents = BTreeSet::from(["content-1".to_owned()]);
+    let plan = plan(&spec(), &snapshot, now());
+    let asked: Vec<&ApiKind> = plan.items.iter().filter_map(|item| item.source.kind()).collect();
+    for kind in &served {
+        assert!(asked.contains(&kind), "no item of the plan reads {kind:?}");
+    }
 }

@@ -4,7 +4,8 @@ use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::{Need, Report, State, pod, pods_of, target};
-use crate::graph::{Id, Kind, View, age, condition, last_seen, text, time};
+use crate::graph::{Id, View, age, condition, last_seen, text, time};
+use crate::kind::Kind;
 use crate::reason::RootReason;
 use crate::walk::Relation;
 

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::{Need, Report, State, leaving};
-use crate::graph::{Id, Kind, View, text};
+use crate::graph::{Id, View, text};
+use crate::kind::Kind;
 use crate::reason::RootReason;
 
 pub(super) fn report(id: &Id, claim: &Value, view: &View<'_>) -> Report {

@@ -4,7 +4,8 @@
 use serde_json::Value;
 
 use super::{Need, Report, State, agent};
-use crate::graph::{Id, Kind, Seen, View, text};
+use crate::graph::{Id, Seen, View, text};
+use crate::kind::Kind;
 use crate::reason::RootReason;
 use crate::texts::is_consequence;
 

@@ -4,7 +4,8 @@
 use serde_json::Value;
 
 use super::Need;
-use crate::graph::{Id, Kind, Seen, View, condition, items, text, time};
+use crate::graph::{Id, Seen, View, condition, items, text, time};
+use crate::kind::Kind;
 use crate::reason::RootReason;
 use crate::texts::is_name;
 use crate::walk::Relation;

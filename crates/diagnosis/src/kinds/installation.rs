@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Need, Report, State, agent, location, repository, server, target};
-use crate::graph::{Graph, Id, Kind, View};
+use crate::graph::{Graph, Id, View};
+use crate::kind::Kind;
 use crate::walk::Relation;
 
 pub(super) fn report(view: &View<'_>) -> Report {

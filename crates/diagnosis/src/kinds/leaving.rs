@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Report, State, pod};
-use crate::graph::{Id, Kind, View, age, items, text, time};
+use crate::graph::{Id, View, age, items, text, time};
+use crate::kind::Kind;
 use crate::reason::RootReason;
 
 /// Kubernetes keeps a claim while a pod uses it

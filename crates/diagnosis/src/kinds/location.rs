@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::{Need, Report, State};
-use crate::graph::{Id, Kind, Seen, View, items, text};
+use crate::graph::{Id, Seen, View, items, text};
+use crate::kind::Kind;
 use crate::reason::RootReason;
 use crate::walk::Relation;
 

@@ -23,8 +23,9 @@ mod target;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::graph::{Id, Kind, View};
+use crate::graph::{Id, View};
 use crate::hook::FailedHook;
+use crate::kind::Kind;
 use crate::reason::RootReason;
 use crate::walk::Relation;
 

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Need, Report, State};
-use crate::graph::{Id, Kind, Seen, View, age, condition, items, text, time};
+use crate::graph::{Id, Seen, View, age, condition, items, text, time};
+use crate::kind::Kind;
 use crate::reason::RootReason;
 use crate::walk::Relation;
 

@@ -4,7 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::{Need, Report, State, container, leaving};
-use crate::graph::{Id, Kind, Seen, View, age, condition, items, text, time};
+use crate::graph::{Id, Seen, View, age, condition, items, text, time};
+use crate::kind::Kind;
 use crate::reason::RootReason;
 
 pub(super) fn report(id: &Id, pod: &Value, view: &View<'_>) -> Report {

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::Need;
-use crate::graph::{Id, Kind, View, text};
+use crate::graph::{Id, View, text};
+use crate::kind::Kind;
 use crate::leads;
 use crate::reason::RootReason;
 use crate::texts::{is_name, item};

@@ -4,7 +4,8 @@ use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::{Need, namespace};
-use crate::graph::{Graph, Id, Kind, View, condition, text, time};
+use crate::graph::{Graph, Id, View, condition, text, time};
+use crate::kind::Kind;
 use crate::label::valid_label;
 use crate::walk::Relation;
 

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::{Need, Report, State, container, pod, pods_of};
-use crate::graph::{Id, Kind, View, condition, items, text, time};
+use crate::graph::{Id, View, condition, items, text, time};
+use crate::kind::Kind;
 use crate::reason::RootReason;
 use crate::walk::Relation;
 

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::{Need, Report, State, namespace};
-use crate::graph::{Id, Kind, View, text};
+use crate::graph::{Id, View, text};
+use crate::kind::Kind;
 use crate::label::valid_label;
 use crate::reason::RootReason;
 use crate::walk::Relation;

@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Need, Report, State, location, namespace, queue, repository, restored, server, snapshot};
-use crate::graph::{Id, Kind, View, age, items, text, time};
+use crate::graph::{Id, View, age, items, text, time};
+use crate::kind::Kind;
 use crate::label::valid_label;
 use crate::reason::RootReason;
 use crate::texts::readable;
@@ -138,12 +139,9 @@ fn said(text: &str) -> State {
 /// The objects that move its data and have not completed.
 fn data(id: &Id, view: &View<'_>) -> Vec<Need> {
     // Velero's labels on what it creates (pkg/apis/velero/v1/labels_annotations.go).
-    let (label, kinds) = match id.kind {
-        Kind::Restore => ("velero.io/restore-name", [Kind::PodVolumeRestore, Kind::DataDownload]),
-        _ => ("velero.io/backup-name", [Kind::PodVolumeBackup, Kind::DataUpload]),
-    };
+    let label = if id.kind == Kind::Restore { "velero.io/restore-name" } else { "velero.io/backup-name" };
     let name = valid_label(&id.name);
-    let data = kinds.into_iter().flat_map(|kind| view.with_label(&kind, label, &name));
+    let data = Kind::data_of(&id.kind).into_iter().flat_map(|kind| view.with_label(&kind, label, &name));
     let unfinished = data
         .filter(|data| data["metadata"]["namespace"] == id.namespace.as_str())
         .filter(|data| data["status"]["phase"] != "Completed");

@@ -1,6 +1,7 @@
 //! What to do about texts that name what to change: a row for each, and how a row is read.
 
-use crate::graph::{Kind, text};
+use crate::graph::text;
+use crate::kind::Kind;
 use crate::kinds;
 use crate::texts::is_name;
 

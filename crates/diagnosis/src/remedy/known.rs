@@ -3,7 +3,8 @@
 
 use serde_json::Value;
 
-use crate::graph::{Id, Kind, text};
+use crate::graph::{Id, text};
+use crate::kind::Kind;
 use crate::kinds;
 use crate::reason::RootReason;
 use crate::texts::{is_name, item};

@@ -9,8 +9,9 @@ mod known;
 
 use serde_json::Value;
 
-use crate::graph::{Graph, Id, Kind, View, condition, items, text};
+use crate::graph::{Graph, Id, View, condition, items, text};
 use crate::hook::FailedHook;
+use crate::kind::Kind;
 use crate::kinds;
 use crate::reason::{Mishap, RootReason, Trouble};
 use crate::texts::is_name;
