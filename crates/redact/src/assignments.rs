@@ -7,13 +7,14 @@ use std::ops::Range;
 use percent_encoding::percent_decode;
 
 use crate::{
-    inline_collections, multiline,
+    elements, inline_collections, multiline,
     names::{self, Strength},
     nested_keys, pem, prose,
     quote::{Quote, joined},
     separators::{separator, skip_colour, skip_space, starts, unquoted_end},
     token::{self, OPEN, Span},
     value::{self, ValueContext},
+    wrappers::Wrapped,
 };
 
 pub(super) const RULE: &str = "named-value";
@@ -24,6 +25,9 @@ const NAME: usize = 96;
 const CHECKSUM: usize = 24;
 /// Most bytes of a value behind a separator that may also end it.
 const GLUED: usize = 128;
+
+/// How Haskell prints a value that is there.
+const JUST: &[u8] = b"Just ";
 
 /// The values behind the names at `hits`, which are sorted by their ends.
 pub(super) fn find(line: &[u8], hits: impl Iterator<Item = Range<usize>>, spans: &mut Vec<Span>) {
@@ -37,6 +41,11 @@ pub(super) fn find(line: &[u8], hits: impl Iterator<Item = Range<usize>>, spans:
         let strength = names::judge_within(line, &name);
         let Some(outer) = nested_keys::of(strength, &line[name.clone()]) else { continue };
         if is_kind(line, name.start) || is_restored(line, &name) || ends_base64(line, name.end) {
+            continue;
+        }
+        if let Some(at) = strength.and_then(|strength| elements::secret(line, &name, strength)) {
+            judged = at.end;
+            spans.push(Span::new(at.clone(), RULE, line[at].to_vec()));
             continue;
         }
         let Some(found) = Assigned::behind(line, &name) else { continue };
@@ -106,11 +115,14 @@ fn name_around(line: &[u8], hit: Range<usize>) -> Range<usize> {
     start..end
 }
 
-/// How many bytes at `start` end an escape in front of the name: of `\n`, `%0a` or a colour code.
+/// How many bytes at `start` end an escape in front of the name: of `\n`, `\u003c`, `%0a` or a colour code.
 fn escape_in_front(line: &[u8], start: usize) -> usize {
     let Some(before) = start.checked_sub(1).map(|at| line[at]) else { return 0 };
     if before == b'\\' && matches!(line[start], b'n' | b'r' | b't') {
         return 1;
+    }
+    if before == b'\\' && line.len() >= start + 5 && is_code(&line[start..start + 5]) {
+        return 5;
     }
     if before == b'%' && line.len() >= start + 2 && line[start..start + 2].iter().all(u8::is_ascii_hexdigit) {
         return 2;
@@ -122,6 +134,11 @@ fn escape_in_front(line: &[u8], start: usize) -> usize {
         return digits + usize::from(line.get(start + digits) == Some(&b'm'));
     }
     0
+}
+
+/// `u003c`
+fn is_code(text: &[u8]) -> bool {
+    text[0] == b'u' && text[1..].iter().all(u8::is_ascii_hexdigit)
 }
 
 /// `v1/Secret`: a kind, followed by names of objects.
@@ -181,7 +198,6 @@ impl Assigned {
     fn behind(line: &[u8], name: &Range<usize>) -> Option<Self> {
         let flag = line[name.start] == b'-';
         let alone = name.start == 0 || matches!(line[name.start - 1], b' ' | b'\t' | b'"' | b'\'' | b'`' | b'{');
-        let element = name.start > 0 && line[name.start - 1] == b'<';
         let mut at = skip_colour(line, name.end);
         let mut name_quote = None;
         let mut quoted = false;
@@ -199,7 +215,7 @@ impl Assigned {
             None if flag && quoted && starts(line, at, b",") && is_element(line, name.start, at) => (1, false, 0),
             None if quoted && starts(line, at, b",") && is_set(&line[..name.start]) => (1, false, 0),
             None if flag && spaced => (0, false, 0),
-            None if element && starts(line, at, b">") => (1, false, 0),
+            None if elements::is_tag(line, name.start) => (elements::closes(&line[at..])?, false, 0),
             None => return None,
         };
         at = skip_space(line, skip_colour(line, skip_space(line, at + length)));
@@ -212,9 +228,12 @@ impl Assigned {
         if colon {
             at = multiline::behind_properties(line, at);
         }
+        // A pointer to a list.
+        at += usize::from(starts(line, at, b"&["));
         // `[]byte{0x68, 0x75}`
         let go_bytes = [&b"[]byte{"[..], b"[]uint8{"].into_iter().find(|bytes| starts(line, at, bytes));
-        let listed = (line.get(at) == Some(&b'[') && !starts(line, at, OPEN)) || go_bytes.is_some();
+        let bracket = line.get(at) == Some(&b'[') && !starts(line, at, OPEN) && !starts(line, at, b"[]");
+        let listed = bracket || go_bytes.is_some();
         if listed {
             at = skip_space(line, at + go_bytes.map_or(1, <[u8]>::len));
         }
@@ -226,6 +245,12 @@ impl Assigned {
             (found.quote, found.from) = (Some(quote), next);
         } else if starts(line, at, b"%22") {
             found.from = at + 3;
+        } else if let Some(wrapped) = Wrapped::find(line, at) {
+            found.listed |= wrapped.listed;
+            (found.quote, found.from) =
+                Quote::at(line, wrapped.at).map_or((None, at), |(quote, from)| (Some(quote), from));
+        } else if starts(line, at, JUST) {
+            found.from = at + JUST.len();
         }
         // In such a call, a value without quotes is a variable.
         (found.quote.is_some() || !is_set(&line[..name.start])).then_some(found)

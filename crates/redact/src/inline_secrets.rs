@@ -13,6 +13,7 @@ use crate::{
     quote::Quote,
     token::{self, Span},
     value::{self, ValueContext},
+    wrappers::Wrapped,
 };
 
 /// Most bytes between `patch secret` and the patch.
@@ -23,7 +24,7 @@ const NAME: usize = 128;
 /// Text that announces a Secret, or begins the object with its values.
 static EVENT: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(concat!(
-        r#"(?-u)(?P<secret>\bkind: ?\\*["']?Secret\b|&Secret\{)|(?P<patch>\bpatch[\s"',\\]+secrets?[\s"',\\/])"#,
+        r#"(?-u)(?P<secret>\bkind: ?\\*["']?Secret\b|\bSecret\{)|(?P<patch>\bpatch[\s"',\\]+secrets?[\s"',\\/])"#,
         r#"|(?P<string>[sS]tring)?(?P<data>\b[dD]ata|Data)(?P<quote>\\*["'])?[:=] ?(?:map\[string\](?:\[\])?[a-z0-9]+)?(?P<open>\{|map\[)"#,
     ))
     .expect("a pattern of ours; the tests build it")
@@ -95,7 +96,7 @@ fn objects(line: &[u8], spans: &mut Vec<Span>) {
         }
         behind = whole.end();
         if found.name("secret").is_some() {
-            // The `{` of `&Secret{` comes before its fields.
+            // The `{` of `Secret{` comes before its fields.
             is_secret = true;
             continue;
         }
@@ -144,10 +145,12 @@ fn fields(line: &[u8], mut at: usize, close: u8, spans: &mut Vec<Span>) -> usize
             return at + 1;
         }
         let Some(from) = behind_name(line, at) else { return at };
-        if let Some((quote, from)) = Quote::at(line, from) {
+        let quoted = Wrapped::find(line, from).map_or(from, |wrapped| wrapped.at);
+        if let Some((quote, from)) = Quote::at(line, quoted) {
             let to = quote.close(line, from);
             push(line, from..to, KEY, spans);
             at = Quote::at(line, to).map_or(to, |(_, behind)| behind);
+            at += line[at..].iter().take_while(|byte| **byte == b')').count();
         } else {
             at = unquoted_end(line, from, close);
             push(line, from..at, KEY, spans);

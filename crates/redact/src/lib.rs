@@ -7,6 +7,7 @@ mod base64_runs;
 mod binary_lines;
 mod candidates;
 mod config_map;
+mod elements;
 mod encoded;
 mod exact;
 mod fast_scanners;
@@ -38,6 +39,7 @@ mod url;
 mod user;
 mod value;
 mod vendors;
+mod wrappers;
 mod writer;
 
 use std::{ops::Range, time::Duration};

@@ -6,7 +6,7 @@ use std::ops::Range;
 pub(super) use words::HINTS;
 use words::{
     COUNTED, DIGEST, FILE, IN_CAPITALS, JOINED, KEYS, MAY_FOLLOW, OF_INGRESS, OF_OBJECT, REFERENCE, SEVERAL, STRONG,
-    STRONG_PAIRS, WEAK, WEAK_KEYS, WHERE, WHICH_ONE,
+    STRONG_IN_CAPITALS, STRONG_PAIRS, WEAK, WEAK_KEYS, WHERE, WHICH_ONE,
 };
 
 mod words;
@@ -91,7 +91,7 @@ fn by_words(last: &[u8], before: &[u8], of_id: bool) -> Option<Strength> {
     let ends = |other: &str| last.len() >= other.len() && is(&last[last.len() - other.len()..], other);
     let letter = last.last().map(u8::to_ascii_lowercase);
     let joined = |word: &&str| word.as_bytes().last().copied() == letter && ends(word);
-    if STRONG.iter().any(|word| is(last, word)) || JOINED.iter().any(joined) {
+    if STRONG.iter().any(|word| is(last, word)) || JOINED.iter().any(joined) || last == STRONG_IN_CAPITALS {
         return Some(Strength::Strong);
     }
     if STRONG_PAIRS.iter().any(|(first, second)| is(before, first) && is(last, second)) {
@@ -220,6 +220,10 @@ mod tests {
             "PresharedKey",
             "pre-shared-key-psk",
             "restuserkey",
+            "passcode",
+            "userPasscode",
+            "USERPASSCODE",
+            "SSHPASS",
         ] {
             assert_eq!(judge(name.as_bytes()), Some(Strong), "{name}");
         }
@@ -259,6 +263,7 @@ mod tests {
             "passwordLength",
             "token-type",
             "bypass",
+            "sshpass",
             "compass",
             "catchphrase",
             "phrase",

@@ -60,7 +60,7 @@ pub(super) fn skip_colour(line: &[u8], mut at: usize) -> usize {
 /// Where a value without quotes ends: at white space, a separator, an escaped control character or a quote.
 pub(super) fn unquoted_end(line: &[u8], from: usize, percent: usize) -> usize {
     const ENDING: &[&[u8]] = &[b"26", b"20", b"22", b"0a", b"0d", b"3b", b"2c", b"23", b"7d"];
-    const ESCAPED: &[&[u8]] = &[b"n", b"r", b"t", b"\"", b"'", b"\\", b"u0026", b"u001b", b"x1b", b"033"];
+    const ESCAPED: &[&[u8]] = &[b"n", b"r", b"t", b"\"", b"'", b"\\", b"u0026", b"u003c", b"u001b", b"x1b", b"033"];
     let code = |rest: &[u8]| ENDING.iter().any(|end| rest.len() >= 2 && rest[..2].eq_ignore_ascii_case(end));
     let mut at = from;
     while let Some(byte) = line.get(at) {

@@ -364,4 +364,5 @@ mod tried;
 mod tried_again;
 mod tried_texts;
 mod ways_around;
+mod wrapped;
 mod written;

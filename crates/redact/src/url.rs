@@ -15,7 +15,8 @@ use crate::{
 pub(super) const RULE: &str = "url-userinfo";
 
 /// A line with none of these contains neither a URL with a password nor a MySQL source name.
-pub(super) const HINTS: &[&str] = &["://", ":\\/\\/", "%3a%2f%2f", "@tcp(", "@unix(", "_proxy"];
+pub(super) const HINTS: &[&str] =
+    &["://", ":\\/\\/", ":%2f%2f", "%3a//", "%3a%2f%2f", "%253a%252f%252f", "@tcp(", "@unix(", "_proxy"];
 
 /// `user:secret@tcp(host:3306)/database`. The spaces are those that the self-check knows; `\s` has one more.
 static SOURCE_NAME: LazyLock<Regex> = LazyLock::new(|| {
@@ -36,7 +37,7 @@ pub(super) fn find(line: &[u8], hits: impl Iterator<Item = Range<usize>>, spans:
                 spans.push(span);
             }
         } else if hit.end > done {
-            let encoded = line[hit.start] == b'%';
+            let encoded = line[hit.clone()].contains(&b'%');
             let of_web =
                 || !encoded && [&b"http"[..], b"https"].iter().any(|scheme| ends_with(&line[..hit.start], scheme));
             let found = userinfo(line, hit.end, encoded).or_else(|| token(line, hit.end).filter(|_| of_web()));
@@ -68,39 +69,48 @@ const AUTHORITY: usize = 1024;
 /// Fewest bytes of a token.
 const TOKEN: usize = 20;
 
+/// The signs of a URL, and how they are percent-encoded once or twice.
+const COLON: &[&[u8]] = &[b":", b"%3a", b"%253a"];
+const AT: &[&[u8]] = &[b"@", b"%40", b"%2540"];
+const PATH: &[&[u8]] = &[b"/", b"?", b"#", b"%2f", b"%3f", b"%23", b"%252f", b"%253f", b"%2523"];
+
+/// `encoded`: so is the text in front of `from`. Each sign behind it may be encoded or not, whatever the others are.
 fn userinfo(line: &[u8], from: usize, encoded: bool) -> Option<Span> {
     let rest = &line[from..line.len().min(from + AUTHORITY)];
     let rest = &rest[..end(rest)];
-    let (colon, at): (&[u8], &[u8]) = if encoded { (b"%3a", b"%40") } else { (b":", b"@") };
-    let first = position(rest, colon)?;
-    let user_ends = |b: &u8| matches!(b, b'/' | b'?' | b'#');
-    if rest[..first].iter().any(user_ends) || (encoded && position(&rest[..first], b"%2f").is_some()) {
+    // Behind an encoded URL, the query around it goes on.
+    let rest = &rest[..rest.iter().position(|byte| encoded && matches!(byte, b'&' | b'\\')).unwrap_or(rest.len())];
+    let (slashes, signs) = if encoded { (PATH, AT) } else { (&PATH[..3], &AT[..1]) };
+    let colon = first(rest, COLON)?;
+    let user = &rest[..colon.start];
+    if first(user, slashes).is_some() || (encoded && !user.iter().copied().all(is_of_user)) {
         return None;
     }
-    let start = first + colon.len();
-    let secret = &rest[start..];
-    let slash =
-        if encoded { position(secret, b"%2f") } else { secret.iter().position(|b| matches!(b, b'/' | b'?' | b'#')) };
-    let authority = &secret[..slash.unwrap_or(secret.len())];
+    let secret = &rest[colon.end..];
+    let authority = &secret[..first(secret, slashes).map_or(secret.len(), |slash| slash.start)];
     // A password may contain a slash by mistake; a port cannot, and an `@` behind a port belongs to the path.
     let port = authority.iter().all(u8::is_ascii_digit) && authority.len() <= 5;
-    let length = match last(authority, at) {
+    let length = match last(authority, AT[0]).or_else(|| AT[1..].iter().find_map(|at| last(authority, at))) {
         Some(length) => length,
         // A host and its port, unless an `@` follows: people are called `user@domain` as well.
-        None if rest[..first].contains(&b'@') => return None,
+        None if first(user, AT).is_some() => return None,
         None if port => return None,
-        None => position(secret, at)?,
+        None => first(secret, signs)?.start,
     };
     let value = &secret[..length];
     if value.is_empty() || is_reference(value) {
         return None;
     }
-    let plain = unescaped(value).0;
-    let mut decoded: Vec<u8> = percent_decode(&plain).collect();
-    if encoded {
+    let mut decoded = unescaped(value).0;
+    for _ in 0..=usize::from(encoded) {
         decoded = percent_decode(&decoded).collect();
     }
-    Some(Span::new(from + start..from + start + length, RULE, decoded))
+    Some(Span::new(from + colon.end..from + colon.end + length, RULE, decoded))
+}
+
+/// A byte of a user's name in an encoded URL.
+fn is_of_user(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%+@$".contains(&byte)
 }
 
 /// `HTTPS_PROXY=user:secret@host:3128`, which programs accept like a URL; `from` is behind the name.
@@ -154,8 +164,13 @@ fn unicode(code: &[u8]) -> Option<u8> {
     u8::from_str_radix(digits, 16).ok()
 }
 
-fn position(text: &[u8], word: &[u8]) -> Option<usize> {
-    text.windows(word.len()).position(|window| window.eq_ignore_ascii_case(word))
+/// Where the first of the words stands.
+fn first(text: &[u8], words: &[&[u8]]) -> Option<Range<usize>> {
+    (0..text.len()).find_map(|at| {
+        let is_here =
+            |word: &&&[u8]| text.len() >= at + word.len() && text[at..at + word.len()].eq_ignore_ascii_case(word);
+        words.iter().find(is_here).map(|word| at..at + word.len())
+    })
 }
 
 fn last(text: &[u8], word: &[u8]) -> Option<usize> {

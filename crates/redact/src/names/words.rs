@@ -28,7 +28,7 @@ pub(in crate) const HINTS: &[&str] = hints![
     "crypto", "stripe", "openai"
 ];
 
-pub(super) const STRONG: &[&str] = &["password", "passwords", "passwd", "passphrase", "pass", "pwd", "psk"];
+pub(super) const STRONG: &[&str] = &["password", "passwords", "passwd", "passphrase", "passcode", "pass", "pwd", "psk"];
 pub(super) const WEAK: &[&str] = &[
     "secret",
     "token",
@@ -74,12 +74,15 @@ pub(super) const SEVERAL: &[(&str, &[&str])] = &[
 ];
 /// In capitals, as variables are written, these hold values and not names of objects, unless counted or pulled.
 pub(super) const IN_CAPITALS: &[&[u8]] = &[b"SECRETS", b"TOKENS"];
+/// The same for a name that is a program's, too.
+pub(super) const STRONG_IN_CAPITALS: &[u8] = b"SSHPASS";
 pub(super) const COUNTED: &[&[u8]] = &[b"MAX", b"MIN", b"TOTAL", b"NUM", b"USED", b"PULL"];
 /// Words written as one, such as `PGPASSWORD`; no ordinary word ends with any of these.
 pub(super) const JOINED: &[&str] = &[
     "password",
     "passwd",
     "passphrase",
+    "passcode",
     "secretkey",
     "accesskey",
     "apikey",

@@ -3,11 +3,14 @@
 
 use super::{leaks::seed, secrets::Seed, *};
 
+/// Digits and letters of which no hint is made: a random text must not contain a second hint.
+const PLAIN: &[u8] = b"234567KQUVWXZkquvwxz";
+
 /// A hint of a shape, a text that it leads to, and a text that only looks like it.
 fn of_shapes(seed: &mut Seed) -> Vec<(&'static str, String, String)> {
-    let upper: String = seed.word(16).to_uppercase();
+    let upper = seed.of(&PLAIN[..13], 16);
     let (short, long) = (seed.word(11), seed.word(60));
-    let blob = STANDARD.encode(seed.bytes(240));
+    let blob = STANDARD.encode(seed.bytes(240)).replace(['G', 'g'], "K");
     let key = STANDARD.encode(seed.bytes(64));
     let basic = STANDARD.encode(format!("shop:{}", seed.word(13)));
     let mut all = Vec::new();
@@ -128,10 +131,10 @@ fn of_tools(short: &str, add: &mut impl FnMut(&'static str, String, &str)) {
 }
 
 fn of_vendors(seed: &mut Seed, add: &mut impl FnMut(&'static str, String, &str)) {
-    let word = seed.word(70);
+    let word = seed.of(PLAIN, 70);
     let letters = seed.of(b"abcdefghijklmnopqrstuvwxyz", 34);
     let hex = seed.of(b"0123456789abcdef", 64);
-    let upper = seed.of(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 64);
+    let upper = seed.of(&PLAIN[..13], 64);
     for hint in vendors::TOKEN.hints {
         let rest = match *hint {
             "SG." => format!("{}.{}", &word[..22], &word[..43]),

@@ -1,0 +1,162 @@
+//! Values within something else: a type, a call or a pointer, an element of XML, a Go struct, a URL that is partly
+//! encoded, a script of several lines. Each stands beside texts that only look like it.
+
+use super::{tried::*, *};
+
+#[test]
+fn sec_x26_a_value_within_a_type_a_call_or_a_pointer_goes() {
+    go(&[
+        "password=Some(\"§\")",
+        "password: Some( \"§\" )",
+        "Config { password: Some(SecretString(\"§\")), user: \"x\" }",
+        "Config { token: Some(Token { inner: \"§\" }) }",
+        "password=Some(\\\"§\\\")",
+        "password=Some(\\\\\\\"§\\\\\\\")",
+        "Password: Optional[§]",
+        "Password: Optional[\"§\"]",
+        "Password=Optional.of(§)",
+        "token=&\"§\"",
+        "token: &\"§\"",
+        "password=[&\"§\"]",
+        "password:&[abc §]",
+        "password: Just(\"§\")",
+        "password: Just \"§\"",
+        "password: Just §",
+        "secret=String(\"§\")",
+        "secret: String(\"§\")",
+        "password = new String(\"§\")",
+        "password=b\"§\" user=x",
+        "password=b'§'",
+        "password=u'§'",
+        "password=N'§'",
+        "password: r\"§\"",
+        "password=SecretStr('§')",
+        "password: Secret(Some(\"§\"))",
+        "passwd=Cow::Borrowed(\"§\")",
+        "api_key=Key::new(\"§\")",
+        "password=(\"§\")",
+        "password: (\"§\")",
+        "password=NullString{\"§\", true}",
+        "Password:sql.NullString{String:\"§\", Valid:true}",
+        "passwords=[]string{\"a\", \"§\"}",
+        "password=pointer.String(\"§\")",
+        "SecretAccessKey: aws.String(\"§\"),",
+        "Password:(*string)(0xc000123450)(\"§\")",
+        "Password: (*string)(0xc00001) \"§\"",
+        "Password:(string) (len=12) \"§\"",
+        "password=(*string)(\"§\")",
+        "PASSWORD=$(echo \"§\")",
+        "PASSWORD=$(echo -n '§' | base64)",
+        "PASSWORD=$(printf '%s' '§')",
+    ]);
+    let by = redactor(&[], &[]);
+    let out = by.text("password=Some(\"hunter2-x7\") user=Some(\"shop\")");
+    assert!(out.starts_with("password=Some(\"[REDACTED:") && out.ends_with("]\") user=Some(\"shop\")"), "{out}");
+    stay(&[
+        "password=Some(\"\") user=Some(\"shop-1\")",
+        "password: None, token: Some(true), secret=None",
+        "token: Some(\"enabled\") auth=String(\"basic\")",
+        "password=$(cat /run/secrets/db-1)",
+        "failed to get secret: Secret \"cloud-credentials\" not found (\"velero-1\")",
+        "error getting credentials: rpc error: code = Unknown desc = stat /credentials/cloud: (\"no such file\")",
+    ]);
+}
+
+#[test]
+fn sec_x26_the_text_of_an_element_goes_whatever_its_tag_contains() {
+    go(&[
+        "<password>§</password>",
+        "<password>a §</password>",
+        "<ns:password attr=\"1\">§</ns:password>",
+        "<password attr='1' b=\"2\">a §</password>",
+        "<password><![CDATA[§]]></password>",
+        "<password> <![CDATA[a <§]]> </password>",
+        "<wsse:Password Type=\"http://docs.oasis-open.org/x#PasswordText\">§</wsse:Password>",
+        "\\u003cpassword\\u003e§\\u003c/password\\u003e",
+        "\\u003ctoken\\u003e§\\u003c/token\\u003e",
+        "\\u003cns:password attr=\\\"1\\\"\\u003e§\\u003c/ns:password\\u003e",
+        "\\u003cpassword\\u003e\\u003c![CDATA[§]]\\u003e\\u003c/password\\u003e",
+        "&lt;password&gt;§&lt;/password&gt;",
+        "<Credentials><SecretAccessKey>§</SecretAccessKey><SessionToken>§</SessionToken></Credentials>",
+        "\\u003cSecretAccessKey\\u003e§\\u003c/SecretAccessKey\\u003e",
+        "<password value=\"§\"/>",
+        "<ApiKey xsi:type=\"string\">§</ApiKey>",
+    ]);
+    let by = redactor(&[], &[]);
+    for (before, after) in
+        [("<password a=\"1\">", "</password><host>db1</host>"), ("\\u003cpwd\\u003e", "\\u003c/pwd\\u003e x")]
+    {
+        let out = by.text(&format!("{before}hunter2-x7{after}"));
+        assert!(out.starts_with(before) && out.ends_with(after) && out.contains("[REDACTED:"), "{out}");
+    }
+    stay(&[
+        "<password/><host>db-1234567</host>",
+        "<password attr=\"1\"/><host>db-1234567</host>",
+        "<password></password>",
+        "<token>${TOKEN_OF_SHOP}</token>",
+        "curl -X POST https://<host>/<token> -o x1y2z3w4",
+        "\\u003csecretName\\u003eshop-1\\u003c/secretName\\u003e",
+        "<Code>InvalidAccessKeyId</Code><Message>The AWS Access Key Id you provided does not exist</Message>",
+    ]);
+}
+
+#[test]
+fn sec_x1_a_secret_as_go_prints_it_loses_its_values_whatever_stands_in_front() {
+    go(&[
+        "Secret{Data:map[string][]uint8{\"foo\":\"§\"}}",
+        "&v1.Secret{Data:map[foo:§]}",
+        "corev1.Secret{Data:map[foo:§ bar:x]}",
+        "Secret{StringData: map[foo:§]}",
+        "v1.Secret{ObjectMeta:v1.ObjectMeta{Name:\"x\"}, Data:map[string][]uint8{\"foo\":\"§\"}}",
+        "&corev1.Secret{Data:map[string][]byte{\"foo\":[]byte(\"§\"), \"bar\":[]byte(\"§\")}}",
+        "&v1.Secret{TypeMeta:v1.TypeMeta{Kind:\"\", APIVersion:\"\"}, ObjectMeta:v1.ObjectMeta{Name:\"x\", Labels:map[string]string(nil)}, Immutable:(*bool)(nil), Data:map[string][]uint8{\"foo\":[]uint8(\"§\")}}",
+    ]);
+    let by = redactor(&[], &[]);
+    let out = by.text("v1.Secret{Data:map[string][]uint8{\"foo\":[]uint8{0x68, 0x75, 0x6e}}, Type:\"Opaque\"}");
+    assert!(!out.contains("0x75") && out.ends_with("}, Type:\"Opaque\"}"), "{out}");
+    stay(&[
+        "&v1.ConfigMap{Data:map[foo:bar-1]}",
+        "ExternalSecret{Data:map[foo:bar-1]}",
+        "v1.Secret{ObjectMeta:v1.ObjectMeta{Name:\"x-1\"}} and v1.ConfigMap{Data:map[foo:bar-1]}",
+    ]);
+}
+
+#[test]
+fn sec_h10_a_password_in_a_url_goes_whichever_of_its_signs_are_encoded() {
+    go(&[
+        "https:%2F%2Fuser:§@host/x",
+        "https%3A//user:§@host/x",
+        "https%3A%2F%2Fuser:§@host/x",
+        "https%3A%2F%2Fuser%3A§@host/x",
+        "https%3A%2F%2Fuser:§%40host/x",
+        "https://user%3A§@host/x",
+        "https://user%3A§%40host/x",
+        "https://user:§%40host/x",
+        "postgres%3A%2F%2Fshop:§@db:5432/shop",
+        "GET /login?redirect=https%253A%252F%252Fuser%253A§%2540host&x=1",
+        "s3Url=s3%3a%2f%2fkey:§@minio:9000",
+    ]);
+    stay(&[
+        "GET /?url=https%3A%2F%2Fminio%3A9000%2Fbucket&mail=ops@shop.example",
+        "GET /?url=https%3A%2F%2Fminio.shop%2Fa%3Ab@c",
+        "GET /?url=https%3A%2F%2Fminio.shop&note=a:b@c",
+        "https://minio.shop:9000/a%3Ab%40c?mail=a%40b",
+        "https://minio.shop/a%3Ab@c",
+        "https%3A%2F%2F(user): mail ops@shop.example",
+        "see https://velero.io/docs: write to (ops: x) team@shop.example",
+        "https://shop%40corp.example:8080/x",
+    ]);
+}
+
+#[test]
+fn sec_x25_passcodes_and_the_variable_of_sshpass_are_known() {
+    go(&[
+        "userPasscode=§",
+        "passcode: §",
+        "\"userPasscode\":\"§\"",
+        "USERPASSCODE=§",
+        "SSHPASS=§ sshpass -e rsync a b",
+    ]);
+    objects_go(&[json!({ "env": [{ "name": "SSHPASS", "value": "§" }, { "name": "userPasscode", "value": "§" }] })]);
+    stay(&["sshpass: rsync-3 is not found", "passcodeLength=6123456 passcode: required"]);
+}
