@@ -230,7 +230,9 @@ fn private_key(around: Around<'_>) -> Option<Range<usize>> {
 /// The next line of a key, close behind its first line or another one.
 fn line_of_key(around: Around<'_>, mut from: usize) -> Option<Range<usize>> {
     let body = &around.text[from..(from + NEXT_LINE).min(around.text.len())];
-    let stop = memmem::find(body, b"----").into_iter().chain(memchr::memchr(BLANK, body)).min().unwrap_or(body.len());
+    // Behind a stray first line of a key, PuTTY's public lines may follow.
+    let stops = [memmem::find(body, b"----"), memchr::memchr(BLANK, body), memmem::find(body, b"Public-Lines")];
+    let stop = stops.into_iter().flatten().min().unwrap_or(body.len());
     let stop = from + stop;
     while from < stop {
         // `%2B`, `%2F`: encoded for a URL.

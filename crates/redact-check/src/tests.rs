@@ -411,3 +411,15 @@ proptest! {
         pieces_do_not_matter(seed, which, front, piece);
     }
 }
+
+#[test]
+fn sec_x51_the_public_lines_of_putty_behind_a_stray_begin_are_no_key_and_its_private_lines_are() {
+    let detector = Detector::new([]);
+    let begin = format!("-----BEGIN {} KEY-----", "PRIVATE");
+    let (public, private) = (word(31, 64), word(32, 64));
+    let head = format!("{begin}\nPuTTY-User-Key-File-3: ssh-rsa\nPublic-Lines: 1\n{public}\nPrivate-Lines: 1\n");
+    let token = "[REDACTED:pem:0123abcd]";
+    assert_eq!(found(&detector, format!("{head}{token}\nPrivate-MAC: {token}\n").as_bytes(), 100), []);
+    assert_eq!(found(&detector, format!("{head}{private}\n").as_bytes(), 100).len(), 1);
+    assert_eq!(found(&detector, format!("{begin}\n{private}\nPublic-Lines: 1\n").as_bytes(), 100).len(), 1);
+}

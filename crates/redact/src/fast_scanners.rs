@@ -67,8 +67,12 @@ pub(super) fn bearer(line: &[u8], from: usize, _: &Regex) -> Option<Range<usize>
             _ => gap(line, at),
         };
         let Some(mut from) = behind else { continue };
-        from += slashes(line, from);
-        from += usize::from(matches!(line.get(from), Some(b'"' | b'\'')));
+        let escapes = slashes(line, from);
+        match line.get(from + escapes) {
+            Some(b'"' | b'\'') => from += escapes + 1,
+            Some(b'n' | b'r' | b't') if escapes > 0 => from += escapes + 1,
+            _ => {}
+        }
         let is_digit = |byte: &&u8| byte.is_ascii_alphanumeric() || b"._~+/=-".contains(byte);
         let length = line[from..].iter().take_while(is_digit).count();
         if length >= BEARER {

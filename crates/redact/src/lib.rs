@@ -28,6 +28,7 @@ mod pem;
 mod presigned;
 mod prose;
 mod quote;
+mod scripts;
 mod secret;
 mod separators;
 mod settings;

@@ -4,11 +4,11 @@
 use serde_json::{Map, Value};
 
 use crate::{
-    MAX_LINE, Redactor, arguments, config_map, json, location_config,
+    MAX_LINE, Redactor, Rules, arguments, config_map, json, location_config,
     names::{self, Strength},
     nested_keys,
     pem::{self, PemState, PemVerdict},
-    settings,
+    scripts, settings,
     token::{self, Span, Tally},
     value::{is_count, masks_whole},
 };
@@ -294,13 +294,18 @@ impl Cleaner<'_> {
             return self.mask(text, pem::RULE);
         }
         // JSON over several lines is one value; JSON on one line is seen whole by the text rules.
-        if text.contains('\n') && text.len() <= MAX_LINE && text.trim_start().starts_with(['{', '[']) {
+        let has_json = || text.trim_start().starts_with(['{', '[']) || text.contains("{\n") || text.contains("\n{");
+        if text.contains('\n') && text.len() <= MAX_LINE && has_json() {
             let mut spans = Vec::new();
             json::find(text.as_bytes(), &mut spans);
             if !spans.is_empty() {
                 self.replace(text, spans);
             }
         }
+        if text.starts_with('[') && text.contains("\\n") {
+            self.command(text);
+        }
+        self.script(text);
         if text.contains('\n')
             && !self.schema
             && (settings::is_file(text) || settings::may_hold_secret(text))
@@ -310,6 +315,33 @@ impl Cleaner<'_> {
         }
         if let Some(clean) = self.by.counted_text(text, self.tally) {
             *text = clean;
+        }
+    }
+
+    /// A hook's command in an annotation, of which an argument is a script of several lines.
+    fn command(&mut self, text: &mut String) {
+        let Ok(arguments) = serde_json::from_str::<Vec<String>>(text) else { return };
+        let before: Vec<Value> = arguments.into_iter().map(Value::String).collect();
+        let mut after = before.clone();
+        self.items(&mut after, Under::default());
+        if after != before {
+            *text = Value::Array(after).to_string();
+        }
+    }
+
+    /// Lines that a shell reads as one.
+    fn script(&mut self, text: &mut String) {
+        let Some((joined, lines)) = scripts::joined(text).filter(|_| text.len() <= MAX_LINE) else { return };
+        let of_line = |line: &std::ops::Range<usize>| {
+            let moved = |mut span: Span| {
+                span.at = span.at.start + line.start..span.at.end + line.start;
+                span
+            };
+            self.by.spans(&joined[line.clone()], Rules::BuiltIn).into_iter().map(moved).collect::<Vec<Span>>()
+        };
+        let spans: Vec<Span> = lines.iter().flat_map(of_line).collect();
+        if !spans.is_empty() {
+            self.replace(text, spans);
         }
     }
 

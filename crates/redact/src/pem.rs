@@ -29,14 +29,21 @@ const LONGEST: usize = 64 << 10;
 /// Fewer base64 digits may be a word, except where a key's last line is expected.
 const FULL: usize = 16;
 /// Most bytes of a field's name, and most lines of others between two lines of one key.
-const LEAD: usize = 48;
+const LEAD: usize = 96;
 const OTHERS: usize = 16;
 
 /// Digits of a key behind words, and of a line that nothing around it shows to be one of a key.
 const STRAY: usize = 32;
 const LINES: [usize; 3] = [64, 70, 76];
+/// Digits of a line of any width: fewest and most of one that is the whole text or line, and fewest of a whole message.
+const WIDE: std::ops::RangeInclusive<usize> = 48..=128;
+const OF_MESSAGE: usize = 24;
+/// Fewest digits at the end of a message behind other words.
+const BEHIND_WORDS: usize = 40;
 /// Fewest digits of a message that is the short last line of a key.
 const LAST: usize = 8;
+/// Most bytes in front of the digits of a whole line: the runtime's prefix, or a field.
+const FRONT: usize = 64;
 
 static BEGIN: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
@@ -188,26 +195,62 @@ fn is_last(run: &[u8]) -> bool {
 /// Whether a text of an object is one line of a key, whatever the texts around it are.
 pub(super) fn is_line(text: &str) -> bool {
     let text = text.trim_ascii().as_bytes();
-    run(text) == text.len() && is_key_line(text, 0..text.len())
+    run(text) == text.len() && (is_key_line(text, 0..text.len()) || is_wide(text))
+}
+
+/// Whether these digits, which are a whole text or line, are a line of a key of unusual width: neither text in base64
+/// nor a checksum with its padding.
+fn is_wide(digits: &[u8]) -> bool {
+    WIDE.contains(&digits.len())
+        && !digits.ends_with(b"=")
+        && !digits.starts_with(b"H4sI")
+        && is_noise(digits)
+        && !is_text(digits)
+}
+
+/// Whether the digits are text in base64.
+fn is_text(digits: &[u8]) -> bool {
+    crate::encoded::decoded(digits).is_some_and(|text| text.is_ascii())
 }
 
 /// Whether these base64 digits, padding included, are one whole line of a key, wherever they stand: nobody else writes
 /// as many, and as random ones. An id of a request is as long: of S3, `HostID` and `x-amz-id-2`.
 pub(super) fn is_key_line(text: &[u8], digits: Range<usize>) -> bool {
     let line = &text[digits.clone()];
-    if !LINES.contains(&line.len()) || !line.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte)) {
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=".contains(byte);
+    if !WIDE.contains(&line.len()) || !line.iter().all(is_digit) {
         return false;
     }
-    let front = &text[digits.start.saturating_sub(24)..digits.start];
+    if !LINES.contains(&line.len()) {
+        return is_alone(text, &digits) && is_wide(line);
+    }
+    // `H4sI` begins data that gzip packed.
+    is_noise(line) && is_unnamed(&text[..digits.start]) && !line.starts_with(b"H4sI")
+}
+
+/// Whether the text in front of digits does not call them an id.
+fn is_unnamed(front: &[u8]) -> bool {
+    let front = &front[front.len().saturating_sub(24)..];
     let name = front.iter().rposition(|byte| !matches!(byte, b' ' | b'"' | b'\'' | b':' | b'=' | b'\\' | b'>'));
     let name = name.map_or(&front[..0], |last| &front[..=last]);
-    let is_id = match name.strip_suffix(b"-2").unwrap_or(name) {
-        [.., b'I', b'D' | b'd'] => true,
-        [before @ .., b'i', b'd'] => before.last().is_none_or(|byte| !byte.is_ascii_alphanumeric()),
-        _ => false,
-    };
-    // `H4sI` begins data that gzip packed.
-    is_noise(line) && !is_id && !line.starts_with(b"H4sI")
+    match name.strip_suffix(b"-2").unwrap_or(name) {
+        [.., b'I', b'D' | b'd'] => false,
+        [before @ .., b'i', b'd'] => before.last().is_some_and(u8::is_ascii_alphanumeric),
+        _ => true,
+    }
+}
+
+/// Whether nothing else stands in the line: only the runtime's prefix, or the name of a log's message and its quotes.
+fn is_alone(text: &[u8], digits: &Range<usize>) -> bool {
+    const FIELDS: &[&[u8]] = &[b"msg=\"", b"\"msg\":\"", b"\"message\":\"", b"\"log\":\""];
+    let front = &text[digits.start.saturating_sub(FRONT)..digits.start];
+    let begins = memchr::memrchr(b'\n', front).map(|end| end + 1).or_else(|| (digits.start <= FRONT).then_some(0));
+    let behind = text.get(digits.end);
+    if behind.is_none_or(u8::is_ascii_whitespace) {
+        let Some(front) = begins.map(|begins| &front[begins..]) else { return false };
+        return PREFIX.find(front).is_some_and(|prefix| prefix.end() == front.len());
+    }
+    matches!(behind, Some(b'"' | b'\\')) && FIELDS.iter().any(|field| front.ends_with(field))
 }
 
 /// How many of the digits behind `start` may belong to something in front of a line of a key: to an escape (`\n`, `\u0020`,
@@ -275,8 +318,17 @@ pub(super) fn in_message(text: &str) -> Option<Span> {
     // `(combined from similar events): `
     let from = text.rfind(|c: char| c.is_ascii_whitespace()).map_or(0, |at| at + 1);
     let last = &text[from..];
-    let alone = from == 0 && last.len() <= LINES[2] && run(last.as_bytes()) == last.len() && is_last(last.as_bytes());
-    (alone || is_line(last)).then(|| span(text.as_bytes(), from..text.len()))
+    let digits = last.as_bytes();
+    if run(digits) != digits.len() || digits.starts_with(b"H4sI") {
+        return None;
+    }
+    let fewest = if from == 0 { OF_MESSAGE } else { BEHIND_WORDS };
+    let alone = from == 0 && digits.len() <= LINES[2] && is_last(digits);
+    let noise = digits.len() >= fewest
+        && is_noise(digits)
+        && !is_text(digits)
+        && (from == 0 || is_unnamed(&text.as_bytes()[..from]));
+    (alone || noise).then(|| span(text.as_bytes(), from..text.len()))
 }
 
 /// The span that masks these digits.
@@ -497,23 +549,36 @@ fn lead(line: &[u8], begin: usize) -> Option<Vec<u8>> {
     let more = more || !stray(line, behind, false).is_empty();
     let alone = !more && matches!(line.get(field.end()), Some(b'"' | b'\'' | b' '));
     let front = &line[begin.saturating_sub(LEAD)..begin];
-    let separator = front.iter().rposition(|byte| matches!(byte, b':' | b'=')).filter(|_| alone)?;
+    // In a field with quotes, words may stand in front of the key.
+    let quote = line.get(field.end()).filter(|byte| matches!(byte, b'"' | b'\''));
+    let opening = quote.and_then(|quote| front.iter().rposition(|byte| byte == quote)).unwrap_or(front.len());
+    let is_separator = |byte: &u8| matches!(byte, b':' | b'=');
+    let separator = front[..opening].iter().rposition(is_separator).filter(|_| alone)?;
     let is_end = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b',' | b'{' | b'[');
     let start = front[..separator].iter().rposition(is_end).map_or(0, |at| at + 1);
     (separator > start).then(|| front[start..=separator].to_vec())
 }
 
-/// The content of that field, if it can be a line of a key. The last line may be short, but has whole groups; all lines
-/// contain capitals or digits, unlike words.
+/// The digits in that field, if it can be a line of a key: alone, or behind words. The last line may be short, but has
+/// whole groups; all lines contain capitals or digits, unlike words.
 fn field(line: &[u8], lead: &[u8]) -> Option<Range<usize>> {
     let mut from = memchr::memmem::find(line, lead)? + lead.len();
     from += line[from..].iter().take(8).take_while(|byte| matches!(byte, b' ' | b'\\' | b'"' | b'\'')).count();
-    let is_digit = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
-    let to = from + line[from..].iter().take_while(is_digit).count();
-    let ends =
-        line.get(to).is_none_or(|byte| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'' | b'\\' | b','));
-    let mixed = line[from..to].iter().any(|byte| !byte.is_ascii_lowercase());
-    (to > from && ends && mixed && (to - from).is_multiple_of(4)).then_some(from..to)
+    let ends = |byte: &u8| matches!(byte, b'"' | b'\'' | b'\\');
+    let rest = &line[from..];
+    let content = &rest[..rest.iter().position(ends).unwrap_or(rest.len())];
+    let first = from..from + run(content);
+    let goes_on = line.get(first.end).is_some_and(|byte| !byte.is_ascii_whitespace() && !b"\"'\\,".contains(byte));
+    let mixed = line[first.clone()].iter().any(|byte| !byte.is_ascii_lowercase());
+    let fits = |digits: &[u8]| digits.len().is_multiple_of(4) || (digits.len() >= OF_MESSAGE && is_noise(digits));
+    if !first.is_empty() && !goes_on && mixed && fits(&line[first.clone()]) {
+        return Some(first);
+    }
+    let content = content.trim_ascii_end();
+    let start = content.iter().rposition(u8::is_ascii_whitespace)? + 1;
+    let last = &content[start..];
+    let of_key = last.len() >= FULL && run(last) == last.len() && (is_last(last) || (fits(last) && is_noise(last)));
+    of_key.then_some(from + start..from + content.len())
 }
 
 /// The base64 at the end of a line, ignoring a quote, an escaped line end or a colour code behind it.

@@ -82,7 +82,7 @@ pub(super) static TABLE: &[Shape] = &[
     Shape {
         id: "bearer",
         hints: &["bearer"],
-        pattern: r#"(?i)\bbearer(?:\s+|%20|\+|=|:\s*)\\*["']?([A-Za-z0-9._~+/=-]{16,})"#,
+        pattern: r#"(?i)\bbearer(?:\s+|%20|\+|=|:\s*)(?:\\*["']|\\+[nrt])?([A-Za-z0-9._~+/=-]{16,})"#,
         check: |value| value.iter().any(u8::is_ascii_digit),
         scan: Some(fast_scanners::bearer),
     },

@@ -244,6 +244,81 @@ fn issue_32_lines_of_a_key_are_masked_wherever_they_stand_and_whatever_stands_be
     }
 }
 
+/// The lines of a key of this width, and the key's first and last line.
+fn of_width(seed: &mut Seed, width: usize) -> (Vec<String>, [String; 2]) {
+    let digits = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+/";
+    let lines = (0..4).map(|_| seed.of(digits, width)).collect();
+    (lines, ["BEGIN", "END"].map(|word| format!("-----{word} RSA PRIVATE KEY-----")))
+}
+
+#[test]
+fn sec_h8_lines_of_a_key_of_any_width_are_masked_whatever_each_begins_with() {
+    type Frame = fn(usize, &str) -> String;
+    let frames: [(&str, Frame); 9] = [
+        ("plain", |_, line| line.to_owned()),
+        ("number", |at, line| format!("line {at}: {line}")),
+        ("hook", |_, line| format!("[hook] {line}")),
+        ("klog", |at, line| format!("I1125 04:42:09.12345{at}       1 a.go:12] {line}")),
+        ("stamp", |_, line| format!("2026-11-25T04:42:09.123456789Z stdout F {line}")),
+        ("logrus", |_, line| format!("time=\"2026-11-25T04:42:09Z\" level=info msg=\"{line}\" restore=velero/r1")),
+        ("logrus, number", |at, line| format!("level=info msg=\"stdout: {at} {line}\" restore=velero/r1")),
+        ("json", |_, line| json!({ "level": "info", "msg": line, "time": "x" }).to_string()),
+        ("json, number", |at, line| json!({ "msg": format!("line {at}: {line}"), "time": "x" }).to_string()),
+    ];
+    let mut seed = Seed(27);
+    for width in [20, 24, 32, 40, 48, 50, 60, 64, 65, 72, 76, 100, 128] {
+        let (lines, [begin, end]) = of_width(&mut seed, width);
+        let key: Vec<&str> = [&begin].into_iter().chain(&lines).chain([&end]).map(String::as_str).collect();
+        for (frame, write) in frames {
+            let texts: Vec<String> = key.iter().enumerate().map(|(at, line)| write(at, line)).collect();
+            let log = format!("level=info msg=first\n{}\nlevel=info msg=last\n", texts.join("\n"));
+            let arguments = json!({ "kind": "Pod", "spec": { "containers": [{ "command": ["x"], "args": texts }] } });
+            let errors = json!({ "kind": "Backup", "status": { "validationErrors": texts } });
+            for (how, out) in [("log", redacted(&log)), ("args", cleaned(arguments)), ("errors", cleaned(errors))] {
+                // A log of JSON within an object is read as JSON, each text by itself.
+                if how == "log" || !frame.contains("json") {
+                    let left = lines.iter().filter(|line| out.contains(*line)).count();
+                    assert_eq!(left, 0, "{width}, {frame}, {how}: {out}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sec_h8_a_line_of_a_key_of_any_width_is_masked_without_its_begin_where_it_stands_alone() {
+    let mut seed = Seed(28);
+    for width in [48, 50, 60, 64, 65, 72, 76, 100, 128] {
+        let (lines, _) = of_width(&mut seed, width);
+        for line in &lines {
+            for text in [
+                format!("a\n{line}\nb"),
+                format!("a\n2026-11-25T04:42:09.1Z stdout F {line}\nb"),
+                format!("level=info msg=\"{line}\" restore=velero/r1"),
+                json!({ "level": "info", "msg": line }).to_string(),
+            ] {
+                assert!(!redacted(&text).contains(line), "{width}: {text}");
+            }
+            for object in [
+                json!({ "kind": "Event", "message": line }),
+                json!({ "kind": "Event", "message": format!("hook: {line}") }),
+                json!({ "args": ["x", line] }),
+            ] {
+                assert!(!cleaned(object).contains(line), "{width}: {line}");
+            }
+        }
+    }
+    // Text in base64, checksums and ids stay.
+    let id = seed.of(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+/", 60);
+    let text = STANDARD.encode("replicas: 3\nimage: shop:1.2.3\nhost: db.shop.svc\n.");
+    let checksum = STANDARD.encode(seed.bytes(40));
+    for text in [format!("a\n{text}\nb"), format!("a\n{checksum}\nb"), format!("failed, request id: {id}")] {
+        assert_eq!(redacted(&text), text);
+        let event = json!({ "kind": "Event", "message": text });
+        assert_eq!(cleaned(event.clone()), event.to_string());
+    }
+}
+
 #[test]
 fn issue_32_what_is_public_and_the_ids_of_requests_stay() {
     let mut seed = Seed(23);

@@ -160,3 +160,87 @@ fn sec_x25_passcodes_and_the_variable_of_sshpass_are_known() {
     objects_go(&[json!({ "env": [{ "name": "SSHPASS", "value": "§" }, { "name": "userPasscode", "value": "§" }] })]);
     stay(&["sshpass: rsync-3 is not found", "passcodeLength=6123456 passcode: required"]);
 }
+
+#[test]
+fn sec_h11_an_escape_behind_a_scheme_stays_whole() {
+    let by = redactor(&[], &[]);
+    let text = json!({ "message": "Authorization: Bearer \u{0}Authorization: Bearer x", "next": 1 }).to_string();
+    let out = by.text(&text);
+    assert!(serde_json::from_str::<serde_json::Value>(&out).is_ok(), "{text} became {out}");
+    go(&["Bearer \"§§\"", "Bearer \\n§§", "bearer: '§§'"]);
+}
+
+/// A container and a hook that run this script.
+fn scripts(texts: &[&str]) -> Vec<serde_json::Value> {
+    let of = |text: &&str| {
+        let hook = json!(["/bin/sh", "-c", text]).to_string();
+        json!({ "kind": "Pod", "metadata": { "annotations": { "pre.hook.backup.velero.io/command": hook } },
+            "spec": { "containers": [{ "command": ["sh", "-c", text] }, { "command": ["sh"], "args": ["-ec", text] }] } })
+    };
+    texts.iter().map(of).collect()
+}
+
+/// The object by itself: as a line of text, a command is not joined.
+fn cleaned(mut object: serde_json::Value) -> String {
+    assert!(redactor(&[], &[]).object(&mut object));
+    object.to_string()
+}
+
+#[test]
+fn sec_x12_a_script_of_several_lines_is_judged_as_a_shell_reads_it() {
+    let v = leaks::seed().word(12);
+    let mut failed = Vec::new();
+    for object in scripts(&[
+        "set -e\nexport PASSWORD=§\n./run",
+        "set -e\n  export PASSWORD='a §'\n./run",
+        "set -e\r\nexport PASSWORD=\"a §\"\r\n./run",
+        "export A=1\nexport PASSWORD='a\n§'\n./run",
+        "export PASSWORD=\"a\n§\n\"\n./run",
+        "export PASSWORD=\\\n'§'\n./run",
+        "if true; then\n  TOKEN='§ x'\nfi",
+        "mysqldump \\\n  -uroot \\\n  -p§ \\\n  db\n",
+        "mysqldump \\\n  -uroot \\\n  --password \\\n  § \\\n  db\n",
+        "curl \\\n  -su \\\n  shop:§ \\\n  https://h.example/\n",
+        "curl -X POST \\\n  --data '{\n\"password\":\n \"§\"}' \\\n  https://h.example/\n",
+        "kubectl create secret generic x \\\n  --from-literal=foo=§ \\\n  --from-literal=bar=§\n",
+        "cat > x.yaml <<EOF\npassword:\n  §\nEOF\n",
+        "cat > x.yaml <<EOF\npasswords:\n- §\n- §\nEOF\n",
+        "cat > .pgpass <<EOF\nlocalhost:5432:shop:shop:§\nEOF\n",
+        "cat > aws <<EOF\n[default]\naws_secret_access_key = §\nEOF\n",
+        "kubectl apply -f - <<EOF\napiVersion: v1\ndata:\n  foo: §\nkind: Secret\nEOF\n",
+        "kubectl apply -f - <<EOF\n{\"apiVersion\": \"v1\",\n\"stringData\": {\n  \"foo\": \"§\"\n},\n\"kind\": \"Secret\"}\nEOF\n",
+    ]) {
+        let text: serde_json::Value = serde_json::from_str(&object.to_string().replace('§', &v)).expect("JSON");
+        let out = cleaned(text.clone());
+        let twice = cleaned(serde_json::from_str(&out).expect("JSON"));
+        if out.contains(&v) || out != twice {
+            failed.push(format!("{text}\n    became {out}\n    twice {twice}"));
+        }
+    }
+    assert!(failed.is_empty(), "{}:\n{}", failed.len(), failed.join("\n"));
+    for object in scripts(&[
+        "set -e\nexport PASSWORD=$(cat /run/secrets/db-1)\nmysqldump \\\n  -uroot \\\n  -P 3306 \\\n  shop1\n",
+        "echo \"it's done\"\nA='x1\ny2'\nkubectl get secret \\\n  -n velero \\\n  cloud-credentials-1\n",
+        "export PASSWORD=\"${DB_PASSWORD}\"\nHOST='db-1\ndb-2'\n",
+    ]) {
+        assert_eq!(cleaned(object.clone()), object.to_string());
+    }
+}
+
+#[test]
+fn sec_h8_a_private_key_in_a_script_is_masked() {
+    let key = leaks::seed().pem("RSA PRIVATE KEY", 4);
+    let indented = key.replace('\n', "\n    ");
+    for object in scripts(&[
+        &format!("set -e\ncat > /tmp/key <<EOF\n{key}EOF\nssh -i /tmp/key h\n"),
+        &format!("set -e\ncat > /tmp/x.yaml <<'EOF'\ntls:\n  key: |\n    {indented}\nEOF\nrun\n"),
+        &format!("export KEY='{key}'\nrun\n"),
+        &format!("KEY=\"{}\"\nrun\n", key.replace('\n', "\\n\\\n")),
+    ]) {
+        let out = cleaned(object);
+        for line in key.lines().filter(|line| !line.contains('-')) {
+            assert!(!out.contains(line), "{line} in {out}");
+        }
+        assert!(out.contains("run") || out.contains("ssh -i /tmp/key h"), "{out}");
+    }
+}
