@@ -65,12 +65,16 @@ mod tests {
     #[test]
     fn sec_x12_a_command_goes_on_behind_a_backslash_and_a_value_to_its_closing_quote() {
         for (text, want, lines) in [
-            ("a \\\n b \\\r\n c\nd", "a    b     c\nd", vec![0..12]),
-            ("x\nA='b\nc' d\ne", "x\nA='b c' d\ne", vec![2..11]),
-            ("A=\"b\nc\" B='\n'\ne", "A=\"b c\" B=' '\ne", vec![0..13]),
+            ("a \\\n b \\\r\n c\nd", "a    b     c\nd", 0..12),
+            ("x\nA='b\nc' d\ne", "x\nA='b c' d\ne", 2..11),
+            ("A=\"b\nc\" B='\n'\ne", "A=\"b c\" B=' '\ne", 0..13),
         ] {
             let (bytes, found) = joined(text).expect(text);
-            assert_eq!((String::from_utf8(bytes).unwrap().as_str(), found), (want, lines), "{text:?}");
+            assert_eq!(
+                (String::from_utf8(bytes).unwrap().as_str(), found.as_slice()),
+                (want, [lines].as_slice()),
+                "{text:?}"
+            );
         }
         for text in ["a", "a\nb", "A='b'\nC=\"d\"\n", "it's = 'x'\ny", "A='b\nc", "a\\\\"] {
             assert!(joined(text).is_none(), "{text:?}");
