@@ -70,6 +70,8 @@ pub(crate) enum Command {
     Get(Get),
     /// Download a bundle; resumes, verifies, and renews the URL by itself
     Download(Download),
+    /// Open the report of a bundle in the browser, without downloading the rest
+    Open(Open),
     /// Print one file of a bundle, without downloading the rest
     Cat(Cat),
     /// Delete bundles; the operator deletes their stored objects
@@ -291,6 +293,24 @@ pub(crate) struct Download {
     /// Replace the file if it exists
     #[arg(long)]
     pub force: bool,
+
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Open {
+    /// Name of the DebugBundle
+    #[arg(value_name = "NAME", value_parser = object_name)]
+    pub name: Option<String>,
+
+    /// Open the report of a local bundle instead of a stored one
+    #[arg(long, value_name = "BUNDLE", value_hint = clap::ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+
+    /// Start no browser; only print where the report was written
+    #[arg(long)]
+    pub print_only: bool,
 
     #[command(flatten)]
     pub store: StoreArgs,

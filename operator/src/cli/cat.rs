@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use kube::{Api, Client};
 
 use super::{
-    args::Cat,
+    args::{Cat, StoreArgs},
     display,
     exit::{CliError, Exit},
     extract::{Extract, foreign},
@@ -41,15 +41,19 @@ const SKIP_LIMIT: u64 = 16 << 20;
 
 /// What to read from the bundle.
 #[derive(Debug, PartialEq, Eq)]
-enum Wanted {
+pub(super) enum Wanted {
+    /// The list of files.
     List,
+    /// One file.
     Path(String),
 }
 
 /// Where the bundle is.
 #[derive(Debug, PartialEq, Eq)]
-enum Place {
+pub(super) enum Place {
+    /// In the store of the DebugBundle of this name.
     Stored(String),
+    /// A file here.
     Local(PathBuf),
 }
 
@@ -85,20 +89,34 @@ pub(crate) async fn run(
 ) -> Result<Exit, CliError> {
     let (place, wanted) = parse(args)?;
     let mut out = Screen::new(out, !args.raw && io::stdout().is_terminal());
+    read(&place, &wanted, &args.store, namespace, connect, now, &mut out).await?;
+    Ok(Exit::Done)
+}
+
+/// Writes what is wanted of the bundle into `out`.
+pub(super) async fn read(
+    place: &Place,
+    wanted: &Wanted,
+    store: &StoreArgs,
+    namespace: &str,
+    connect: impl AsyncFnOnce() -> Result<Client, CliError>,
+    now: Timestamp,
+    out: &mut Screen<impl Write>,
+) -> Result<(), CliError> {
     match place {
         Place::Local(path) => {
-            let source = Source::<fn() -> std::future::Ready<Result<PresignedUrl, CliError>>>::local(&path)?;
+            let source = Source::<fn() -> std::future::Ready<Result<PresignedUrl, CliError>>>::local(path)?;
             let again = format!("kubectl debugbundle cat --file {}", path.display());
-            print(source, None, &wanted, &again, &mut out).await?;
+            print(source, None, wanted, &again, out).await
         }
         Place::Stored(name) => {
             let client = connect().await?;
             let api: Api<DebugBundle> = Api::namespaced(client.clone(), namespace);
-            let bundle = api.get(&name).await?;
+            let bundle = api.get(name).await?;
             let stored = url::stored(&bundle)?;
             let forward = PortForward::new(client.clone(), namespace);
-            let trust = trust(&args.store, client, namespace, &stored.bundle.storage_location).await?;
-            let renew = async || url::renew(&api, &name, args.store.url_timeout, |text| eprintln!("{text}")).await;
+            let trust = trust(store, client, namespace, &stored.bundle.storage_location).await?;
+            let renew = async || url::renew(&api, name, store.url_timeout, |text| eprintln!("{text}")).await;
             let remote = Remote::new(
                 Http::new(&trust, Some(forward))?,
                 url::current(&bundle, now),
@@ -110,11 +128,10 @@ pub(crate) async fn run(
                 .ok()
                 .zip(u64::try_from(stored.bundle.manifest_length).ok())
                 .filter(|(_, length)| *length > 0);
-            let again = display::command(namespace, "cat", &name);
-            print(Source::Remote(Box::new(remote)), known, &wanted, &again, &mut out).await?;
+            let again = display::command(namespace, "cat", name);
+            print(Source::Remote(Box::new(remote)), known, wanted, &again, out).await
         }
     }
-    Ok(Exit::Done)
 }
 
 /// `manifest`: offset and length of its segment, if known; else the bundle's first bytes give them.
@@ -340,8 +357,8 @@ impl Sink for Collected {
     }
 }
 
-/// Standard output: verbatim into a file or pipe, with control characters escaped on a terminal.
-struct Screen<W> {
+/// Where a file of a bundle is written: verbatim into a file or pipe, with control characters escaped on a terminal.
+pub(super) struct Screen<W> {
     out: W,
     escaper: Option<TerminalEscaper>,
 }
@@ -349,6 +366,11 @@ struct Screen<W> {
 impl<W: Write> Screen<W> {
     fn new(out: W, is_terminal: bool) -> Self {
         Self { out, escaper: is_terminal.then(TerminalEscaper::default) }
+    }
+
+    /// A file.
+    pub(super) fn verbatim(out: W) -> Self {
+        Self::new(out, false)
     }
 
     /// Our own text.

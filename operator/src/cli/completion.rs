@@ -149,7 +149,7 @@ fn propose(words: &[String]) -> Proposal {
         Some(arg) if positionals == 0 => values(arg),
         _ => Vec::new(),
     };
-    let names = positionals == 0 && matches!(command.get_name(), "get" | "download" | "cat" | "delete");
+    let names = positionals == 0 && matches!(command.get_name(), "get" | "download" | "open" | "cat" | "delete");
     Proposal { candidates: matching(values), names, directive: NO_FILES }
 }
 
@@ -193,6 +193,7 @@ mod tests {
             Proposal { candidates: vec![], names: true, directive: NO_FILES }
         );
         assert!(!proposed(&["cat", "one", ""]).names, "the second word is a path in the bundle");
+        assert!(proposed(&["open", ""]).names);
         assert_eq!(proposed(&["download", "x", "-o", ""]).directive, FILES);
         assert_eq!(proposed(&["completion", "z"]).candidates, ["zsh"]);
         assert!(proposed(&["list", "--name"]).candidates.contains(&"--namespace".to_owned()), "global flags too");

@@ -221,7 +221,11 @@ fn line_unbounded(text: &str) -> String {
 fn next_commands(status: &DebugBundleStatus, namespace: &str, name: &str) -> Vec<String> {
     match status.phase {
         Some(Phase::Completed | Phase::PartiallyFailed) => {
-            vec![format!("{} summary.md", command(namespace, "cat", name)), command(namespace, "download", name)]
+            vec![
+                format!("{} summary.md", command(namespace, "cat", name)),
+                command(namespace, "open", name),
+                command(namespace, "download", name),
+            ]
         }
         Some(Phase::Failed) => vec![format!("kubectl -n {namespace} describe debugbundle {name}")],
         _ => vec![format!("kubectl -n {namespace} wait --for=condition=Ready --timeout=30m debugbundle/{name}")],
@@ -499,6 +503,7 @@ Conditions:
 
 Next:
   kubectl debugbundle -n velero-2 cat restore-r1-1a2b summary.md
+  kubectl debugbundle -n velero-2 open restore-r1-1a2b
   kubectl debugbundle -n velero-2 download restore-r1-1a2b
 "
         );

@@ -6,7 +6,7 @@
 //! | [`args`] | the command line |
 //! | [`exit`] | exit codes and errors |
 //! | [`connect`] | kubeconfig and context |
-//! | [`create`], [`list`], [`download`], [`cat`], [`delete`], [`explain`], [`collect`], [`prune`], [`completion`] | the commands (`get` is in `list`) |
+//! | [`create`], [`list`], [`download`], [`open`], [`cat`], [`delete`], [`explain`], [`collect`], [`prune`], [`completion`] | the commands (`get` is in `list`) |
 //! | [`display`] | a DebugBundle in words and tables |
 //! | [`progress`] | the bar |
 //! | [`url`] | download URLs: the one in status, or a new one |
@@ -31,6 +31,7 @@ mod extract;
 mod fetch;
 mod http;
 mod list;
+mod open;
 mod port_forward;
 mod progress;
 mod prune;
@@ -42,8 +43,9 @@ use std::io::Write;
 
 use base64::Engine as _;
 use clap::Parser as _;
+use debugbundle_diagnosis::Kind;
 use jiff::Timestamp;
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::core::DynamicObject;
 use kube::{Api, Client};
 use serde::Serialize;
 
@@ -52,6 +54,8 @@ use args::{Command, Global, StoreArgs};
 use collect::{EngineError, Request, Summary};
 use exit::{CliError, Exit};
 use http::Trust;
+
+use crate::cluster::ApiKind;
 
 /// Reads the command line, runs the command and prints errors. Ends the process itself only for `--help`, `--version`
 /// and a command line that cannot be parsed.
@@ -84,6 +88,7 @@ async fn run(
         Command::List(args) => list::list(args, namespace, client().await?, now, out).await,
         Command::Get(args) => list::get(args, namespace, client().await?, now, out).await,
         Command::Download(args) => download::run(args, namespace, client().await?, now, out).await,
+        Command::Open(args) => Box::pin(open::run(args, namespace, client, now, out)).await,
         Command::Cat(args) => cat::run(args, namespace, client, now, out).await,
         Command::Delete(args) => delete::run(args, namespace, client().await?, out).await,
         Command::Explain(args) => Box::pin(explain::run(args, namespace, client().await?, out)).await,
@@ -131,10 +136,7 @@ async fn trust(args: &StoreArgs, client: Client, namespace: &str, location: &str
 }
 
 async fn location_ca(client: Client, namespace: &str, location: &str) -> Option<Vec<u8>> {
-    let kind = ApiResource::from_gvk_with_plural(
-        &GroupVersionKind::gvk("velero.io", "v1", "BackupStorageLocation"),
-        "backupstoragelocations",
-    );
+    let kind = ApiKind::of(&Kind::BackupStorageLocation)?.resource();
     let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, &kind);
     let location = api.get_opt(location).await.ok()??;
     let encoded = location.data.pointer("/spec/objectStorage/caCert")?.as_str()?;

@@ -286,3 +286,44 @@ async fn one_file_is_read_by_the_manifest_and_one_request() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_report_is_opened_in_the_browser_by_two_requests() {
+    with_namespace("cli-open", |context| async move {
+        let proxy = behind_a_proxy(&context).await;
+        let (_operator, _) = stored(&context, "page", "OnCompletion").await;
+        let user = User::of(&context);
+        let browser = user.path("browser");
+        std::fs::write(&browser, "#!/bin/sh\nprintf %s \"$1\" > visited\n").unwrap();
+        std::fs::set_permissions(&browser, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let open = async |words: &[&str], browser: &std::path::Path| {
+            let mut command = user.command(words).await;
+            command.env("BROWSER", browser).env("TMPDIR", &user.folder);
+            finish(command.spawn().unwrap(), &command).await
+        };
+
+        proxy.requests();
+        let ran = open(&["open", "page"], &browser).await;
+        assert_eq!((ran.code, proxy.requests().len()), (0, 2), "{ran:?}");
+        let page = std::path::PathBuf::from(ran.out.trim_end());
+        let seen = async || std::fs::read_to_string(user.path("visited")).map_err(|error| error.to_string());
+        until(LIMIT, "the browser was started", || async { seen().await.map(drop) }).await;
+        assert_eq!(seen().await.unwrap(), format!("file://{}", page.display()));
+        let same = user.line("cat page report.html").await;
+        assert!(same.code == 0 && std::fs::read_to_string(&page).unwrap() == same.out, "the page as it is stored");
+        assert_eq!(std::fs::metadata(&page).unwrap().permissions().mode() & 0o777, 0o600);
+
+        std::fs::remove_file(user.path("visited")).unwrap();
+        assert_eq!(user.line("download page -o page.tar.gz").await.code, 0);
+        let ran = open(&["open", "--file", "page.tar.gz", "--print-only"], &browser).await;
+        assert!(ran.code == 0 && std::fs::read_to_string(ran.out.trim_end()).unwrap() == same.out, "{ran:?}");
+        assert!(!user.path("visited").exists(), "no browser was asked for");
+        let before = user.files().len();
+        for words in [&["open", "nobody"][..], &["open"], &["open", "page", "--file", "page.tar.gz"]] {
+            let ran = open(words, &browser).await;
+            assert!(matches!(ran.code, 2 | 4) && ran.out.is_empty(), "{ran:?}");
+        }
+        assert_eq!(user.files().len(), before, "nothing is left of what failed");
+    })
+    .await;
+}
