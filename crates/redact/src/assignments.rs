@@ -14,7 +14,7 @@ use crate::{
     separators::{separator, skip_colour, skip_space, starts, unquoted_end},
     token::{self, OPEN, Span},
     value::{self, ValueContext},
-    wrappers::Wrapped,
+    wrappers::{self, Wrapped},
 };
 
 pub(super) const RULE: &str = "named-value";
@@ -25,9 +25,6 @@ const NAME: usize = 96;
 const CHECKSUM: usize = 24;
 /// Most bytes of a value behind a separator that may also end it.
 const GLUED: usize = 128;
-
-/// How Haskell prints a value that is there.
-const JUST: &[u8] = b"Just ";
 
 /// The values behind the names at `hits`, which are sorted by their ends.
 pub(super) fn find(line: &[u8], hits: impl Iterator<Item = Range<usize>>, spans: &mut Vec<Span>) {
@@ -192,6 +189,8 @@ struct Assigned {
     dollar: bool,
     /// The name is the first of its word.
     alone: bool,
+    /// The quotes stand within a call, a type or a pointer.
+    wrapped: bool,
 }
 
 impl Assigned {
@@ -238,19 +237,28 @@ impl Assigned {
             at = skip_space(line, at + go_bytes.map_or(1, <[u8]>::len));
         }
         let place = if colon && !quoted { ValueContext::Prose } else { ValueContext::Structure };
-        let mut found =
-            Self { from: at, place, name_quote, quote: None, percent, listed, dollar: starts(line, at, b"$'"), alone };
+        let mut found = Self {
+            from: at,
+            place,
+            name_quote,
+            quote: None,
+            percent,
+            listed,
+            dollar: starts(line, at, b"$'"),
+            alone,
+            wrapped: false,
+        };
         at += usize::from(found.dollar);
         if let Some((quote, next)) = Quote::at(line, at) {
             (found.quote, found.from) = (Some(quote), next);
         } else if starts(line, at, b"%22") {
             found.from = at + 3;
         } else if let Some(wrapped) = Wrapped::find(line, at) {
-            found.listed |= wrapped.listed;
+            (found.wrapped, found.listed) = (true, listed || wrapped.listed);
             (found.quote, found.from) =
                 Quote::at(line, wrapped.at).map_or((None, at), |(quote, from)| (Some(quote), from));
-        } else if starts(line, at, JUST) {
-            found.from = at + JUST.len();
+        } else {
+            found.from = wrappers::behind_known(line, at);
         }
         // In such a call, a value without quotes is a variable.
         (found.quote.is_some() || !is_set(&line[..name.start])).then_some(found)
@@ -271,6 +279,11 @@ impl Assigned {
         let resource = name.start > 0 && line[name.start - 1] == b'/';
         let verb = line[name.clone()].eq_ignore_ascii_case(b"pass");
         let strength = if self.place == ValueContext::Prose && (resource || verb) { Strength::Weak } else { strength };
+        // `token: Get("https://…") failed`, `secret: unknown("kind is not registered")`
+        let is_said = || raw.contains(&b' ') || memchr::memmem::find(raw, b"://").is_some();
+        if self.wrapped && self.place == ValueContext::Prose && strength == Strength::Weak && is_said() {
+            return None;
+        }
         let number = raw.iter().all(u8::is_ascii_digit);
         let count = || self.name_quote.is_some() && value::is_count(&line[name.clone()], raw);
         if self.quote.is_none()

@@ -267,16 +267,18 @@ pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) {
         }
         return;
     }
-    let mut lines = false;
+    let (mut lines, mut escapes) = (false, 1);
     while from <= text.len() {
         let (to, next) = escaped_end(text, from).unwrap_or((text.len(), text.len() + 1));
-        lines |= next <= text.len();
+        if next <= text.len() {
+            (lines, escapes) = (true, next - 1 - to);
+        }
         if !lines {
             return;
         }
-        // A quote without a backslash belongs to the outer text: no value continues behind it.
+        // A quote with fewer backslashes than the line ends belongs to the outer text: no value continues behind it.
         let mut start = from;
-        while let Some(quote) = bare_quote(&text[start..to]) {
+        while let Some(quote) = outer_quote(&text[start..to], escapes) {
             if let Some(span) = state.next(&text[start..start + quote]).filter(|_| start == from) {
                 spans.push(moved(span, start));
             }
@@ -307,6 +309,7 @@ fn escaped_end(text: &[u8], mut from: usize) -> Option<(usize, usize)> {
     }
 }
 
-fn bare_quote(text: &[u8]) -> Option<usize> {
-    memchr::memchr_iter(b'"', text).find(|at| *at == 0 || text[at - 1] != b'\\')
+fn outer_quote(text: &[u8], escapes: usize) -> Option<usize> {
+    let slashes = |at: usize| text[..at].iter().rev().take(escapes).take_while(|byte| **byte == b'\\').count();
+    memchr::memchr_iter(b'"', text).find(|at| slashes(*at) < escapes)
 }

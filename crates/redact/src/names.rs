@@ -6,7 +6,7 @@ use std::ops::Range;
 pub(super) use words::HINTS;
 use words::{
     COUNTED, DIGEST, FILE, IN_CAPITALS, JOINED, KEYS, MAY_FOLLOW, OF_INGRESS, OF_OBJECT, REFERENCE, SEVERAL, STRONG,
-    STRONG_IN_CAPITALS, STRONG_PAIRS, WEAK, WEAK_KEYS, WHERE, WHICH_ONE,
+    STRONG_IN_CAPITALS, STRONG_PAIRS, TOKEN, WEAK, WEAK_KEYS, WHERE, WHICH_ONE,
 };
 
 mod words;
@@ -111,6 +111,7 @@ fn by_words(last: &[u8], before: &[u8], of_id: bool) -> Option<Strength> {
         (is(last, of) && before_these.iter().any(|word| is(before, word))) || joined()
     };
     let weak = WEAK.iter().any(|word| is(last, word))
+        || ends(TOKEN)
         || (!of_id && WEAK_KEYS.iter().any(|word| is(of, word)))
         || SEVERAL.iter().any(several)
         || (IN_CAPITALS.contains(&last) && !COUNTED.contains(&before));
@@ -223,6 +224,7 @@ mod tests {
             "passcode",
             "userPasscode",
             "USERPASSCODE",
+            "SSECustomerKey",
             "SSHPASS",
         ] {
             assert_eq!(judge(name.as_bytes()), Some(Strong), "{name}");
@@ -246,6 +248,10 @@ mod tests {
             "JWT_KEY",
             "sshkey",
             "password_secret",
+            "identitytoken",
+            "registrytoken",
+            "Ocp-Apim-Subscription-Key",
+            "x-functions-key",
         ] {
             assert_eq!(judge(name.as_bytes()), Some(Weak), "{name}");
         }

@@ -204,7 +204,7 @@ fn is_wide(digits: &[u8]) -> bool {
     WIDE.contains(&digits.len())
         && !digits.ends_with(b"=")
         && !digits.starts_with(b"H4sI")
-        && is_noise(digits)
+        && is_sheer_noise(digits)
         && !is_text(digits)
 }
 
@@ -272,15 +272,24 @@ pub(super) fn fronts(text: &[u8], start: usize) -> impl Iterator<Item = usize> {
 
 /// Whether these base64 digits are random: neighbours are often of different classes.
 pub(super) fn is_noise(digits: &[u8]) -> bool {
+    // Of 64 random digits 41 neighbours differ, with a deviation of 4; in names about 20.
+    8 * changes(digits) >= 3 * digits.len() && is_random(digits)
+}
+
+/// The same for digits whose number says nothing, so that a name of many short words is none.
+fn is_sheer_noise(digits: &[u8]) -> bool {
+    20 * changes(digits) >= 9 * digits.len() && is_random(digits)
+}
+
+/// How many neighbours are of different classes.
+fn changes(digits: &[u8]) -> usize {
     let class = |byte: &u8| match byte {
         b'A'..=b'Z' => 0,
         b'a'..=b'z' => 1,
         b'0'..=b'9' => 2,
         _ => 3,
     };
-    // Of 64 random digits 41 neighbours differ, with a deviation of 4; in names about 20.
-    let changes = digits.windows(2).filter(|pair| class(&pair[0]) != class(&pair[1])).count();
-    8 * changes >= 3 * digits.len() && is_random(digits)
+    digits.windows(2).filter(|pair| class(&pair[0]) != class(&pair[1])).count()
 }
 
 /// The short last line of a key behind its whole line that ends at `from`, in the same text.
@@ -324,6 +333,7 @@ pub(super) fn in_message(text: &str) -> Option<Span> {
     }
     let fewest = if from == 0 { OF_MESSAGE } else { BEHIND_WORDS };
     let alone = from == 0 && digits.len() <= LINES[2] && is_last(digits);
+    let is_noise = if LINES.contains(&digits.len()) { is_noise } else { is_sheer_noise };
     let noise = digits.len() >= fewest
         && is_noise(digits)
         && !is_text(digits)

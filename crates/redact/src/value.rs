@@ -181,7 +181,18 @@ fn says_nothing(value: &[u8]) -> bool {
     let filler = |b: &u8| b.is_ascii_whitespace() || b"*.-_|><~?{[\\,:]})(".contains(b);
     // Anybody may have written it, but nothing fits into it except a size of few digits and a digest.
     let left_out = || std::str::from_utf8(value).is_ok_and(config_map::is_left_out);
-    value.iter().all(filler) || is_word(value, NOTHING) || is_placeholder(value) || is_masked(value) || left_out()
+    value.iter().all(filler)
+        || is_word(value, NOTHING)
+        || is_placeholder(value)
+        || is_masked(value)
+        || is_address(value)
+        || left_out()
+}
+
+/// `0xc000123450`: where Go keeps a value.
+fn is_address(value: &[u8]) -> bool {
+    let digits = value.strip_prefix(b"0xc0").unwrap_or_default();
+    (6..=8).contains(&digits.len()) && digits.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn is_word(value: &[u8], words: &[&str]) -> bool {

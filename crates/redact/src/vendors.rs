@@ -67,10 +67,19 @@ pub(super) const TOKEN: Shape = shape(
 /// Anyone with the address may post.
 pub(super) const HOOK: Shape = shape(
     "webhook",
-    &["webhook.office.com", "/api/webhooks/", "\\/api\\/webhooks\\/", "api.telegram.org"],
+    &[
+        "webhook.office.com",
+        "/api/webhooks/",
+        "\\/api\\/webhooks\\/",
+        "api.telegram.org",
+        "outlook.office",
+        "events.pagerduty.com",
+    ],
     concat!(
         r"webhook\.office\.com\\*/webhookb2\\*/([A-Za-z0-9@/\\-]{36,})",
         r"|discord(?:app)?\.com\\*/api\\*/webhooks\\*/[0-9]+\\*/([A-Za-z0-9_-]{20,})",
+        r"|outlook\.office(?:365)?\.com\\*/webhook\\*/([A-Za-z0-9@/\\-]{36,})",
+        r"|events\.(?:eu\.)?pagerduty\.com\\*/integration\\*/([A-Za-z0-9]{20,})",
         r"|api\.telegram\.org\\*/bot([0-9]{6,}:[A-Za-z0-9_-]{20,})",
     ),
 );

@@ -32,6 +32,18 @@ impl Wrapped {
     }
 }
 
+/// The place behind the beginnings of known wrappers, in front of a value without quotes.
+pub(super) fn behind_known(line: &[u8], mut at: usize) -> usize {
+    const KNOWN: &[&[u8]] = &[b"Some(", b"Ok(", b"Just(", b"Just ", b"Optional[", b"Optional(", b"("];
+    for _ in 0..DEPTH {
+        let rest = &line[at..];
+        let known = || KNOWN.iter().find(|known| rest.starts_with(known)).map(|known| known.len());
+        let Some(length) = cast(rest).or_else(known) else { break };
+        at += length;
+    }
+    at
+}
+
 /// Whether the quote opens a text. One that closes the text around the wrapper is followed by the next field, and in a
 /// map a colon follows the text.
 fn begins_value(line: &[u8], quote: Quote, from: usize, listed: bool) -> bool {

@@ -22,10 +22,10 @@ macro_rules! hints {
 pub(in crate) const HINTS: &[&str] = hints![
     "pass", "pwd", "_pw", "-pw", ".pw", "adminpw", "bindpw", "psk", "restuserkey", "secret", "token", "credential", "creds", "auth", "sas", "sig", "dsn", "cookie",
     "connectionstring", "connection_string", "connection-string", "connection.string", "connection string",
-    "customer_key", "customer-key", "last-applied-configuration";
+    "customer_key", "customer-key", "customerkey", "last-applied-configuration";
     "access", "api", "account", "private", "client", "encryption", "signing", "master",
     "app", "application", "storage", "shared", "session", "deploy", "license", "jwt", "hmac", "ssh", "fernet", "cipher",
-    "crypto", "stripe", "openai"
+    "crypto", "stripe", "openai", "subscription", "functions"
 ];
 
 pub(super) const STRONG: &[&str] = &["password", "passwords", "passwd", "passphrase", "passcode", "pass", "pwd", "psk"];
@@ -43,6 +43,8 @@ pub(super) const WEAK: &[&str] = &[
     "dsn",
     "cookie",
 ];
+/// Also at the end of a joined word: `identitytoken`.
+pub(super) const TOKEN: &str = "token";
 /// Pairs of words that are strong together, though neither must be strong alone.
 pub(super) const STRONG_PAIRS: &[(&str, &str)] = &[
     ("pass", "phrase"),
@@ -65,7 +67,7 @@ pub(super) const KEYS: &[&str] = &["encryption", "signing", "master", "customer"
 #[rustfmt::skip]
 pub(super) const WEAK_KEYS: &[&str] = &[
     "auth", "app", "application", "storage", "shared", "session", "deploy", "license", "jwt", "hmac", "ssh", "fernet",
-    "cipher", "crypto", "stripe", "openai",
+    "cipher", "crypto", "stripe", "openai", "subscription", "functions",
 ];
 /// Plural names: `API_KEYS`.
 pub(super) const SEVERAL: &[(&str, &[&str])] = &[

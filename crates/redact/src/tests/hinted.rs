@@ -167,6 +167,12 @@ fn of_vendors(seed: &mut Seed, add: &mut impl FnMut(&'static str, String, &str))
         format!("https:\\/\\/discord.com\\/api\\/webhooks\\/1\\/{word}"),
         "discord.com\\/api\\/webhooks\\/",
     );
+    add("outlook.office", format!("https://outlook.office.com/webhook/{word}"), "https://outlook.office.com/webhook/");
+    add(
+        "events.pagerduty.com",
+        format!("https://events.pagerduty.com/integration/{word}/enqueue"),
+        "https://events.pagerduty.com/integration/",
+    );
     add("api.telegram.org", format!("https://api.telegram.org/bot1234567:{word}/x"), "https://api.telegram.org/");
 }
 
