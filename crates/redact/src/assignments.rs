@@ -189,8 +189,6 @@ struct Assigned {
     dollar: bool,
     /// The name is the first of its word.
     alone: bool,
-    /// The quotes stand within a call, a type or a pointer.
-    wrapped: bool,
 }
 
 impl Assigned {
@@ -237,24 +235,15 @@ impl Assigned {
             at = skip_space(line, at + go_bytes.map_or(1, <[u8]>::len));
         }
         let place = if colon && !quoted { ValueContext::Prose } else { ValueContext::Structure };
-        let mut found = Self {
-            from: at,
-            place,
-            name_quote,
-            quote: None,
-            percent,
-            listed,
-            dollar: starts(line, at, b"$'"),
-            alone,
-            wrapped: false,
-        };
+        let mut found =
+            Self { from: at, place, name_quote, quote: None, percent, listed, dollar: starts(line, at, b"$'"), alone };
         at += usize::from(found.dollar);
         if let Some((quote, next)) = Quote::at(line, at) {
             (found.quote, found.from) = (Some(quote), next);
         } else if starts(line, at, b"%22") {
             found.from = at + 3;
         } else if let Some(wrapped) = Wrapped::find(line, at) {
-            (found.wrapped, found.listed) = (true, listed || wrapped.listed);
+            found.listed |= wrapped.listed;
             (found.quote, found.from) =
                 Quote::at(line, wrapped.at).map_or((None, at), |(quote, from)| (Some(quote), from));
         } else {
@@ -280,8 +269,9 @@ impl Assigned {
         let verb = line[name.clone()].eq_ignore_ascii_case(b"pass");
         let strength = if self.place == ValueContext::Prose && (resource || verb) { Strength::Weak } else { strength };
         // `token: Get("https://…") failed`, `secret: unknown("kind is not registered")`
+        let called = self.quote.is_some_and(|quote| line[..self.from - 1 - quote.escapes].ends_with(b"("));
         let is_said = || raw.contains(&b' ') || memchr::memmem::find(raw, b"://").is_some();
-        if self.wrapped && self.place == ValueContext::Prose && strength == Strength::Weak && is_said() {
+        if called && self.place == ValueContext::Prose && strength == Strength::Weak && is_said() {
             return None;
         }
         let number = raw.iter().all(u8::is_ascii_digit);
