@@ -389,7 +389,17 @@ fn is_element(line: &[u8], start: usize, comma: usize) -> bool {
 
 /// `os.Setenv("`: the name in the quotes is set to the value behind a comma.
 fn is_set(front: &[u8]) -> bool {
-    const CALLS: &[&[u8]] = &[b"setenv(", b"putenv(", b"setproperty(", b"setdefault(", b"setenvironmentvariable("];
+    const CALLS: &[&[u8]] = &[
+        b"setenv(",
+        b"putenv(",
+        b"setproperty(",
+        b"setdefault(",
+        b"setenvironmentvariable(",
+        b".set(",
+        b".put(",
+        b".append(",
+        b"header(",
+    ];
     let Some(quoted) = front.strip_suffix(b"\"").or_else(|| front.strip_suffix(b"'")) else { return false };
     let slashes = quoted.iter().rev().take_while(|byte| **byte == b'\\').count();
     let call = &quoted[..quoted.len() - slashes];

@@ -48,23 +48,40 @@ pub(super) fn is_tag(line: &[u8], start: usize) -> bool {
     length > 0 && (opens_before(from) || (length > 5 && opens_before(from + 5)))
 }
 
-/// The secret of the element whose name, at `name`, is sensitive: its text, or its attribute `value`.
+/// The secret of the element whose name, at `name`, is sensitive, or that has this name as an attribute: its text, the
+/// text of a `<value>` in it, or its attribute `value`.
 pub(super) fn secret(line: &[u8], name: &Range<usize>, strength: Strength) -> Option<Range<usize>> {
-    if !is_tag(line, name.start) {
+    let named = is_attribute(line, name.start);
+    if !named && !is_tag(line, name.start) {
         return None;
     }
-    let (end, length) = find(line, name.end, TAG, closes)?;
-    let attributes = &line[name.end..end];
+    let behind = if named { Quote::at(line, name.end)?.1 } else { name.end };
+    let (end, length) = find(line, behind, TAG, closes)?;
+    let attributes = &line[behind..end];
     if !attributes.first().is_none_or(u8::is_ascii_whitespace) || attributes.contains(&b'<') {
         return None;
     }
-    let at = match value_of(line, name.end..end) {
+    let at = match value_of(line, behind..end) {
         Some(at) => at,
         None if attributes.ends_with(b"/") => return None,
         None => text(line, end + length)?,
     };
     let masks = value::masks(&token::without(&line[at.clone()]), strength, value::ValueContext::Structure, true);
     masks.then_some(at)
+}
+
+/// `<entry key="password">`: whether the name at `start` is what an element says about its text.
+fn is_attribute(line: &[u8], start: usize) -> bool {
+    let front = &line[start.saturating_sub(TAG)..start];
+    let Some(front) = front.strip_suffix(b"\"").or_else(|| front.strip_suffix(b"'")) else { return false };
+    let front = &front[..front.len() - front.iter().rev().take_while(|byte| **byte == b'\\').count()];
+    let Some(tag) = front.strip_suffix(b" name=").or_else(|| front.strip_suffix(b" key=")) else { return false };
+    let is_of_tag = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.:\\ =\"'".contains(byte);
+    let begins = [&b"<"[..], b"\\u003c", b"&lt;"].iter().filter_map(|open| {
+        let at = memchr::memmem::rfind(tag, open)?;
+        Some(at + open.len())
+    });
+    begins.max().is_some_and(|begins| tag[begins..].iter().all(is_of_tag))
 }
 
 /// The attribute `value` in a tag.
@@ -83,6 +100,8 @@ fn text(line: &[u8], from: usize) -> Option<Range<usize>> {
         let rest = &line[from..line.len().min(from + LONGEST)];
         return Some(from..from + memchr::memmem::find(rest, b"]]").unwrap_or(rest.len()));
     }
+    let inner = opens(&line[from..]).map(|length| from + length).filter(|at| line[*at..].starts_with(b"value"));
+    let from = inner.and_then(|at| Some(at + 5 + closes(line.get(at + 5..)?)?)).unwrap_or(from);
     let (end, length) = find(line, from, LONGEST, opens)?;
     let text = &line[from..end];
     let lines = text.windows(2).any(|two| matches!(two, [b'\\', b'n' | b'r']));

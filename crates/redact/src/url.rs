@@ -81,9 +81,10 @@ fn userinfo(line: &[u8], from: usize, encoded: bool) -> Option<Span> {
     // Behind an encoded URL, the query around it goes on.
     let rest = &rest[..rest.iter().position(|byte| encoded && matches!(byte, b'&' | b'\\')).unwrap_or(rest.len())];
     let (slashes, signs) = if encoded { (PATH, AT) } else { (&PATH[..3], &AT[..1]) };
-    let colon = first(rest, COLON)?;
+    let path = first(rest, slashes).map_or(rest.len(), |slash| slash.start);
+    let colon = first(&rest[..path], COLON)?;
     let user = &rest[..colon.start];
-    if first(user, slashes).is_some() || (encoded && !user.iter().copied().all(is_of_user)) {
+    if encoded && !user.iter().copied().all(is_of_user) {
         return None;
     }
     let secret = &rest[colon.end..];

@@ -269,10 +269,10 @@ fn elsewhere(value: &[u8]) -> bool {
     ENCRYPTED.iter().any(|start| value.starts_with(start))
 }
 
-/// `method=kubernetes` behind `auth:`: has a name of its own and is judged separately.
+/// `method=kubernetes` behind `auth:`: has a name of its own and is judged separately. Its value may be a token already.
 fn is_assignment(value: &[u8]) -> bool {
     let name = value.iter().take_while(|byte| byte.is_ascii_lowercase() || **byte == b'_').count();
-    name > 1 && value.get(name) == Some(&b'=') && value.get(name + 1).is_some_and(|byte| *byte != b'=')
+    name > 1 && value.get(name) == Some(&b'=') && value.get(name + 1).is_none_or(|byte| *byte != b'=')
 }
 
 /// `cloud-credentials`, `api-token-1`: an object named after its content.

@@ -61,9 +61,12 @@ fn sec_x26_a_name_that_is_set_by_a_call_says_what_is_behind_the_comma() {
         "os.environ.setdefault('DB_PASSWORD', '§')",
         "System.setProperty(\"db.password\", \"§\");",
         "setenv(\"DB_PASSWORD\",\"§\",1)",
+        "config.set(\"db.password\", \"§\")",
+        "config.put('password', '§');",
+        "req.Header(\"X-Api-Key\", \"§\")",
     ]);
     stay(&[
-        "os.Setenv(\"DB_PASSWORD\", dbPassword1)",
+        "os.Setenv(\"DB_PASSWORD\", dbPassword1) cache.put(\"password\", dbPassword1)",
         "os.Setenv(\"DB_HOST\", \"db1\")",
         "fields: (\"password\", \"login1\")",
         "os.Getenv(\"DB_PASSWORD\")",

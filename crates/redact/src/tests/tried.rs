@@ -117,6 +117,7 @@ fn sec_x55_words_and_references_under_sensitive_names_survive() {
         "existingSecret: velero-creds-2, passwordSecret: redis-auth-1",
         "checksum/secret: 3a1c5e7f90b2d4c6e8f0a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f6",
         "auth=enabled signature=disabled token: required",
+        "credentials:gs_secret_access_key=[REDACTED:named-value:0123abcd]",
         "{auth: enabled, secret: \"true\"}",
     ]);
     objects_go(&[

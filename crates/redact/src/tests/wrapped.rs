@@ -86,6 +86,10 @@ fn sec_x26_the_text_of_an_element_goes_whatever_its_tag_contains() {
         "<Credentials><SecretAccessKey>§</SecretAccessKey><SessionToken>§</SessionToken></Credentials>",
         "\\u003cSecretAccessKey\\u003e§\\u003c/SecretAccessKey\\u003e",
         "<password value=\"§\"/>",
+        "<entry key=\"password\">§</entry>",
+        "<property name='password' type=\"x\">a §</property>",
+        "<setting name=\"Password\" serializeAs=\"String\"><value>§</value></setting>",
+        "\\u003cstring name=\\\"api_key\\\"\\u003e§\\u003c/string\\u003e",
         "<ApiKey xsi:type=\"string\">§</ApiKey>",
     ]);
     let by = redactor(&[], &[]);
@@ -99,6 +103,8 @@ fn sec_x26_the_text_of_an_element_goes_whatever_its_tag_contains() {
         "<password/><host>db-1234567</host>",
         "<password attr=\"1\"/><host>db-1234567</host>",
         "<password></password>",
+        "<entry key=\"password\"/><host>db-1234567</host>",
+        "<entry key=\"host\">db-1234567</entry> if a < b, name=\"password\" > db-1234567</x>",
         "<token>${TOKEN_OF_SHOP}</token>",
         "curl -X POST https://<host>/<token> -o x1y2z3w4",
         "\\u003csecretName\\u003eshop-1\\u003c/secretName\\u003e",
