@@ -223,7 +223,7 @@ impl Assigned {
             at += 3;
         }
         if colon {
-            at = multiline::behind_properties(line, at);
+            at = prose::behind_refusal(line, multiline::behind_properties(line, at))?;
         }
         // A pointer to a list.
         at += usize::from(starts(line, at, b"&["));

@@ -77,7 +77,7 @@ fn is_attribute(line: &[u8], start: usize) -> bool {
     let front = &front[..front.len() - front.iter().rev().take_while(|byte| **byte == b'\\').count()];
     let Some(tag) = front.strip_suffix(b" name=").or_else(|| front.strip_suffix(b" key=")) else { return false };
     let is_of_tag = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.:\\ =\"'".contains(byte);
-    let begins = [&b"<"[..], b"\\u003c", b"&lt;"].iter().filter_map(|open| {
+    let begins = [&b"<"[..], b"\\u003c", b"&lt;"].into_iter().filter_map(|open| {
         let at = memchr::memmem::rfind(tag, open)?;
         Some(at + open.len())
     });

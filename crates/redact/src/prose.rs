@@ -31,6 +31,19 @@ pub(super) fn begins_sentence(value: &[u8], behind: &[u8]) -> bool {
     program.is_some_and(|name| PROGRAMS.iter().any(|program| name == program.as_bytes()))
 }
 
+/// `spec.password: Invalid value: "x": too short`: the value that the API server refuses begins behind these words. `None`:
+/// it says only of which type the value was.
+pub(super) fn behind_refusal(line: &[u8], at: usize) -> Option<usize> {
+    const REFUSALS: &[&[u8]] =
+        &[b"Invalid value: ", b"Unsupported value: ", b"Duplicate value: ", b"Invalid type. Given: "];
+    const TYPES: &[&[u8]] = &[b"string", b"integer", b"number", b"boolean", b"object", b"array", b"null"];
+    let rest = line.get(at..).unwrap_or_default();
+    let Some(refusal) = REFUSALS.iter().find(|refusal| rest.starts_with(refusal)) else { return Some(at) };
+    let is_end = |byte: &u8| matches!(byte, b'"' | b'\\' | b':' | b',');
+    let value = rest[refusal.len()..].split(is_end).find(|part| !part.is_empty()).unwrap_or_default();
+    (!TYPES.contains(&value)).then_some(at + refusal.len())
+}
+
 /// An unquoted number that is no secret: `pass=3 fail=0`, `first pass=1`, `api key id: 42`.
 pub(super) fn is_number_of(name: &[u8], number: &[u8], behind: &[u8]) -> bool {
     if number.is_empty() || number.len() > 4 || !number.iter().all(u8::is_ascii_digit) {

@@ -174,6 +174,22 @@ fn sec_x25_passcodes_and_the_variable_of_sshpass_are_known() {
 }
 
 #[test]
+fn sec_x18_a_value_that_the_api_server_refuses_goes() {
+    go(&[
+        "admission webhook denied: spec.password: Invalid value: \"§\": too short",
+        "X \"x\" is invalid: spec.db.adminPassword: Invalid value: \"§\": spec.db.adminPassword in body should be longer",
+        "auth.clientSecret: Unsupported value: \"§\": supported values: \"a\"",
+        "auth.password: Invalid type. Given: \"§\"",
+    ]);
+    stay(&[
+        "spec.password: Invalid value: \"integer\": spec.password in body must be of type string: \"integer\"",
+        "spec.secretName: Invalid value: \"X1-secret\": a lowercase RFC 1123 subdomain",
+        "spec.tokenRequests[0].expirationSeconds: Invalid value: 60: may not be less than 10 minutes",
+        "spec.credential: Invalid value: \"null\": spec.credential in body must be of type object: \"null\"",
+    ]);
+}
+
+#[test]
 fn sec_h11_an_escape_behind_a_scheme_stays_whole() {
     let by = redactor(&[], &[]);
     let text = json!({ "message": "Authorization: Bearer \u{0}Authorization: Bearer x", "next": 1 }).to_string();
