@@ -331,14 +331,13 @@ pub(super) fn in_message(text: &str) -> Option<Span> {
     if run(digits) != digits.len() || digits.starts_with(b"H4sI") {
         return None;
     }
-    let fewest = if from == 0 { OF_MESSAGE } else { BEHIND_WORDS };
     let alone = from == 0 && digits.len() <= LINES[2] && is_last(digits);
-    let is_noise = if LINES.contains(&digits.len()) { is_noise } else { is_sheer_noise };
-    let noise = digits.len() >= fewest
-        && is_noise(digits)
-        && !is_text(digits)
-        && (from == 0 || is_unnamed(&text.as_bytes()[..from]));
-    (alone || noise).then(|| span(text.as_bytes(), from..text.len()))
+    let of_width = LINES.contains(&digits.len()) && is_noise(digits);
+    // A checksum or a public key behind its name ends in padding, or is longer.
+    let behind_words = (BEHIND_WORDS..=*WIDE.end()).contains(&digits.len()) && !digits.ends_with(b"=");
+    let fits = if from == 0 { digits.len() >= OF_MESSAGE } else { behind_words };
+    let noise = (of_width || (fits && is_sheer_noise(digits))) && is_unnamed(&text.as_bytes()[..from]);
+    (alone || (noise && !is_text(digits))).then(|| span(text.as_bytes(), from..text.len()))
 }
 
 /// The span that masks these digits.

@@ -124,6 +124,15 @@ pub(super) static TABLE: &[Shape] = &[
             r#"(?:\\*"([^"\\\n]+)|([^\s"'\\`,;()]*[0-9][^\s"'\\`,;()]*))"#,
         ),
     ),
+    // A private key in DER, of RSA, of elliptic curves or Ed25519, without its PEM lines: the fixed bytes at its beginning.
+    shape(
+        "key-der",
+        &["IBAAKB", "IBAAKC", "IBADANBgkqhkiG9w0BAQEF", "MHcCAQEEI", "AgEAMB", "AgEBBD", "MC4CAQAwBQYDK2VwBCIE"],
+        concat!(
+            r"(?:^|[^A-Za-z0-9+/]|\\[nrt])((?:MII[A-Za-z0-9+/]{3}IBA(?:AK[BC]|DANBgkqhkiG9w0BAQEF)|MHcCAQEEI",
+            r"|MIG[A-Za-z0-9+/]AgE(?:AMB|BBD)|MC4CAQAwBQYDK2VwBCIE)(?:[A-Za-z0-9+/]|\\+/){40,}={0,2})",
+        ),
+    ),
     // Some tools keep a copy of an object in this form, and Helm a release with its Secrets; nobody reads it raw.
     shape("gzip", &["H4sI"], r"(?:^|[^A-Za-z0-9+/_-])(H4sI(?:[A-Za-z0-9+/_-]|\\+/|%2[BbFf]){28,}(?:=|%3[Dd]){0,2})"),
     tools::MYSQL,

@@ -73,6 +73,17 @@ fn of_shapes(seed: &mut Seed) -> Vec<(&'static str, String, String)> {
     add("password \\'", format!("ALTER USER shop WITH PASSWORD \\'{short}\\'"), "the password \\'of old");
     add("value:", format!("{{Name:SHOP_TOKEN Value:{short}}}"), "Name:REPLICAS Value:3");
     add("H4sI", format!("H4sI{}", &blob[..64]), "H4sIAAAA begins one");
+    for (hint, begin) in [
+        ("IBAAKB", "MIICXAIBAAKB"),
+        ("IBAAKC", "MIIEpAIBAAKC"),
+        ("IBADANBgkqhkiG9w0BAQEF", "MIIEvgIBADANBgkqhkiG9w0BAQEF"),
+        ("MHcCAQEEI", "MHcCAQEEI"),
+        ("AgEAMB", "MIGHAgEAMB"),
+        ("AgEBBD", "MIGkAgEBBD"),
+        ("MC4CAQAwBQYDK2VwBCIE", "MC4CAQAwBQYDK2VwBCIE"),
+    ] {
+        add(hint, format!("key {begin}{}", &long[..44]), &format!("{hint} begins one"));
+    }
     add("sshpass", format!("sshpass -p {short} ssh h"), "sshpass -e ssh h");
     add("redis-cli", format!("redis-cli -a {short} save"), "redis-cli -h cache save");
     add("mongo", format!("mongodump -p {short}"), "mongodump --archive");

@@ -245,6 +245,8 @@ fn only_by(seed: &mut Seed) -> Vec<(&'static str, String, String)> {
     cases.push(("named-pair", json!({ "name": "PASSWD", "value": v }).to_string(), v.clone()));
     let packed = format!("H4sI{}", seed.word(60));
     cases.push(("gzip", format!("applied: {packed}"), packed));
+    let der = format!("MIIEpAIBAAKCAQEA{}", seed.word(80));
+    cases.push(("key-der", format!("key {der} is bad"), der));
     cases.push(("no-text", "\0a\0 \0b\0c".to_owned(), "\0b\0c".to_owned()));
     cases.push(("presigned-query", "https://a.blob.example/c?sv=2&sig=abc&se=1".to_owned(), "sig=abc".to_owned()));
     cases.push(("cookie", "Set-Cookie: s=a1b2; Secure".to_owned(), "s=a1b2".to_owned()));

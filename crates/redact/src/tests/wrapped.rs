@@ -256,6 +256,37 @@ fn sec_x12_a_script_of_several_lines_is_judged_as_a_shell_reads_it() {
 }
 
 #[test]
+fn sec_h8_a_private_key_in_der_is_masked_without_its_pem_lines() {
+    let mut seed = leaks::seed();
+    // RFC 8017 (RSA), 5958 (PKCS #8), 5915 (elliptic curves), 8410 (Ed25519): the fixed bytes, then the secret ones.
+    for (head, length) in [
+        ([&[0x30, 0x82, 0x04, 0xa4, 2, 1, 0, 2, 0x82, 1, 1, 0][..], &[]].concat(), 1180),
+        ([&[0x30, 0x82, 0x02, 0x5c, 2, 1, 0, 2, 0x81, 0x81, 0][..], &[]].concat(), 600),
+        (
+            [&[0x30, 0x82, 0x04, 0xbe, 2, 1, 0, 0x30, 13, 6, 9, 42, 0x86, 72, 0x86][..], &[0xf7, 13, 1, 1, 1, 5, 0]]
+                .concat(),
+            1190,
+        ),
+        ([&[0x30, 0x77, 2, 1, 1, 4, 0x20][..], &[]].concat(), 114),
+        ([&[0x30, 0x81, 0x87, 2, 1, 0, 0x30, 0x13, 6, 7][..], &[42, 0x86, 72, 0xce, 61, 2, 1]].concat(), 121),
+        ([&[0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3][..], &[0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20]].concat(), 32),
+    ] {
+        let key = STANDARD.encode([head, seed.bytes(length)].concat());
+        let by = redactor(&[], &[]);
+        for text in
+            [key.clone(), format!("level=info msg=\"{key}\" x=1"), json!({ "x": format!("a\n{key}\nb") }).to_string()]
+        {
+            assert!(!by.text(&text).contains(&key[24..]), "{text} became {}", by.text(&text));
+        }
+        let args = cleaned(json!({ "kind": "Pod", "spec": { "containers": [{ "args": [key] }] } }));
+        assert!(!args.contains(&key[24..]), "{args}");
+    }
+    let public =
+        STANDARD.encode([&[0x30, 0x59, 0x30, 0x13, 6, 7, 42, 0x86, 72, 0xce, 61, 2, 1][..], &seed.bytes(78)].concat());
+    stay(&[&format!("public key {public}"), "MIIEpAIBAAKCAQEA begins one"]);
+}
+
+#[test]
 fn sec_h8_a_private_key_in_a_script_is_masked() {
     let key = leaks::seed().pem("RSA PRIVATE KEY", 4);
     let indented = key.replace('\n', "\n    ");
