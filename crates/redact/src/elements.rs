@@ -10,13 +10,15 @@ const TAG: usize = 256;
 const NAMESPACE: usize = 32;
 /// Most bytes of a text.
 const LONGEST: usize = 4096;
+/// Most backslashes in front of an escaped bracket.
+const ESCAPES: usize = 16;
 
 /// Length of a bracket at the beginning of the text, escaped or not; `code` and `entity` are its escaped forms.
 fn bracket(rest: &[u8], byte: u8, code: &[u8], entity: &[u8]) -> Option<usize> {
     if rest.first() == Some(&byte) {
         return Some(1);
     }
-    let escapes = rest.iter().take_while(|byte| **byte == b'\\').count();
+    let escapes = rest.iter().take(ESCAPES).take_while(|byte| **byte == b'\\').count();
     let is_code = escapes > 0 && rest.get(escapes..escapes + 5).is_some_and(|text| text.eq_ignore_ascii_case(code));
     let is_entity = || rest.starts_with(entity).then_some(entity.len());
     if is_code { Some(escapes + 5) } else { is_entity() }
