@@ -32,6 +32,7 @@
 //! | [`budget`] | decides what to leave out of a bundle that would be too large, and in which order | none |
 //! | [`describe`] | describe.txt: a Backup or Restore in Velero's own words | none |
 //! | [`explain`] | walks the live cluster from a Backup, a Restore or the installation to its cause, and reads only what the walk asks for | cluster, store |
+//! | [`offline`] | explains a file: a bundle, one of `velero debug`, or a must-gather | local file |
 //! | [`diagnose`] | from evidence to cause, findings, the chain to the cause and a timeline | none |
 //! | [`json_stream`] | reads Velero's JSON files of any size in bounded memory | none |
 //! | [`runlog`] | operator.log: the log lines of one run | none |
@@ -82,6 +83,7 @@ pub mod metrics;
 pub mod node_slots;
 pub mod notify;
 pub mod observed;
+pub mod offline;
 pub mod plan;
 pub mod pod_capture;
 pub mod probe;

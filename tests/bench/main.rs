@@ -10,6 +10,7 @@ mod flood;
 mod idle;
 mod large_installation;
 mod quiet;
+mod tickets;
 mod uploads;
 
 use std::{
@@ -52,10 +53,10 @@ struct Flags {
     #[arg(long, default_value_t = 20)]
     mib: u64,
 
-    /// Rounds; in each, first ours, then the others. 0: only what the other flags ask for. With --idle, --explain and
-    /// --uploads the default is 0.
+    /// Rounds; in each, first ours, then the others. 0: only what the other flags ask for. With --idle, --explain,
+    /// --uploads and --tickets the default is 0.
     #[arg(long, default_value_t = 2,
-        default_value_ifs([("idle", "true", "0"), ("explain", "true", "0"), ("uploads", "true", "0")]))]
+        default_value_ifs([("idle", "true", "0"), ("explain", "true", "0"), ("uploads", "true", "0"), ("tickets", "true", "0")]))]
     rounds: usize,
 
     /// Also two such bundles at once.
@@ -86,6 +87,10 @@ struct Flags {
     /// What one upload of 1 GiB costs, to S3 and to an emulator of each cloud in turn.
     #[arg(long)]
     uploads: bool,
+
+    /// What `kubectl debugbundle explain FILE` says of bundles of `velero debug`, beside `explain` on the cluster.
+    #[arg(long)]
+    tickets: bool,
 
     /// Minutes of the quiet time.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=30))]
@@ -151,6 +156,9 @@ fn main() -> ExitCode {
         }
         if flags.uploads {
             uploads::uploads(stand, 3, 1024).await;
+        }
+        if flags.tickets {
+            tickets::tickets(stand).await;
         }
         if flags.huge {
             with_namespace_on(stand, "huge", |context| async move { judge(huge(&context).await) }).await;

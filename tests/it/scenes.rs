@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use debugbundle_crd::DebugBundleStatus;
 use debugbundle_format::text::is_bounded_form;
 use futures::{StreamExt as _, stream};
 use harness::bundle::{Unpacked, spec_about};
@@ -30,6 +31,31 @@ async fn explained(scene: &Scene, context: &Arc<Context>) -> String {
     let said: Value = serde_json::from_str(&ran.out).expect("JSON");
     assert_eq!(said["notRead"], json!([]), "{}: {ran:?}", scene.name);
     said["cause"].as_str().unwrap_or(NOTHING).to_owned()
+}
+
+/// What `kubectl debugbundle explain FILE` says of the stored bundle, and how sure it is.
+async fn of_file(scene: &Scene, context: &Arc<Context>, ended: &DebugBundleStatus) -> (String, Option<String>) {
+    let user = User::of(context);
+    let key = &ended.bundle.as_ref().expect("it is stored").key;
+    std::fs::write(user.path("why.tar.gz"), context.bucket.get(key).await.expect("it is there")).expect("written");
+    let ran = user.line("explain why.tar.gz -o json --report page.html").await;
+    assert_eq!(ran.code, 0, "{}: {ran:?}", scene.name);
+    assert!(std::fs::read_to_string(user.path("page.html")).expect("the page").starts_with("<!DOCTYPE html>"));
+    let said: Value = serde_json::from_str(&ran.out).expect("JSON");
+    let text = |field: &str| said[field].as_str().map(str::to_owned);
+    (text("cause").unwrap_or_else(|| NOTHING.to_owned()), text("confidence"))
+}
+
+/// The cause in a bundle, uncut.
+fn diagnosed(bundle: &Unpacked) -> String {
+    let said: Value = serde_json::from_str(&bundle.file("analysis/diagnosis.json")).expect("JSON");
+    said["cause"].as_str().unwrap_or(NOTHING).to_owned()
+}
+
+/// The place of a confidence.
+fn rank(confidence: Option<&str>) -> usize {
+    let all = [None, Some("unknown"), Some("likely"), Some("certain")];
+    all.iter().position(|one| *one == confidence).expect("a confidence")
 }
 
 /// What is said about a scene.
@@ -87,6 +113,13 @@ async fn played(scene: &Scene) -> Played {
             let verdict = loaded.judge(cause, &findings);
             let said = loaded.plain(cause.unwrap_or(NOTHING));
             let bundle = context.download(&ended).await;
+            let (from_file, confidence) = of_file(scene, &context, &ended).await;
+            assert_eq!(unmarked(&from_file), unmarked(&diagnosed(&bundle)), "{name}: explain FILE says something else");
+            let given = ended.confidence.map(|confidence| confidence.as_str().to_owned());
+            assert!(
+                rank(confidence.as_deref()) <= rank(given.as_deref()),
+                "{name}: a file is {confidence:?}, the cluster was {given:?}"
+            );
             let page = pages::folder().join(&scene.name).with_extension("html");
             std::fs::write(page, bundle.file("report.html")).expect("a page");
             let (remedy, is_well) = (remedy(&bundle), scene.about.line.is_none());

@@ -340,6 +340,15 @@ pub(crate) struct Cat {
 
 #[derive(Args, Debug)]
 pub(crate) struct Explain {
+    /// Explain what this file contains instead of the cluster: a debug bundle, a bundle of `velero debug`, or a folder or
+    /// archive of `oc adm inspect` or a must-gather; the target is the one that it is about, unless one is named
+    #[arg(value_name = "FILE", value_hint = clap::ValueHint::AnyPath)]
+    pub file: Option<PathBuf>,
+
+    /// Write the report of the file as a page
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath, requires = "file")]
+    pub report: Option<PathBuf>,
+
     /// The Restore to explain; without --restore and --backup: Velero itself, with its locations, node-agent and
     /// repositories
     #[arg(long, value_name = "NAME", value_parser = object_name, group = "target")]
@@ -350,7 +359,7 @@ pub(crate) struct Explain {
     pub backup: Option<String>,
 
     /// Explain again every few seconds, until the Backup or Restore has ended
-    #[arg(long, requires = "target")]
+    #[arg(long, requires = "target", conflicts_with = "file")]
     pub watch: bool,
 
     /// Do not show the cause that an earlier DebugBundle of it found

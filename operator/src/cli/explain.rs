@@ -2,7 +2,7 @@
 //! with the user's own rights. If a DebugBundle about the Backup or Restore exists, its cause comes first: Events and pods
 //! may be gone by now.
 
-use std::{fmt::Write as _, io::Write, time::Duration};
+use std::{fmt::Write as _, fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
 
 use debugbundle_crd::{CauseConfidence, DebugBundle, TargetKind};
 use debugbundle_diagnosis::{Id, Kind};
@@ -19,6 +19,7 @@ use super::{
 use crate::{
     diagnose::{DiagnosisDocument, EarlierDiagnosis, Finding, LiveFacts, reference},
     explain::{Explained, Reader, explain},
+    offline::{OfflineError, Wish, examine},
     report,
 };
 
@@ -33,9 +34,13 @@ const LINE: usize = 1024;
 pub(crate) async fn run(
     args: &Explain,
     namespace: &str,
-    client: Client,
+    connect: impl AsyncFnOnce() -> Result<Client, CliError>,
     out: &mut impl Write,
 ) -> Result<Exit, CliError> {
+    if let Some(file) = &args.file {
+        return of_file(args, file, out);
+    }
+    let client = connect().await?;
     let of_kind = |kind: TargetKind, name: &str| Id::new(Kind::of(kind.as_str()), namespace, name);
     let target = match (&args.restore, &args.backup) {
         (Some(name), _) => of_kind(TargetKind::Restore, name),
@@ -56,7 +61,7 @@ pub(crate) async fn run(
         let earlier = if args.live || !is_over { None } else { earlier(&client, namespace, &explained.target).await };
         let text = match args.output {
             Some(format) => document(&machine(&explained, earlier.clone()), format == DocumentFormat::Json)?,
-            None => story(&explained, earlier.as_ref(), namespace),
+            None => story(&explained, earlier.as_ref(), Some(namespace)),
         };
         if !args.watch || is_over {
             out.write_all(text.as_bytes()).map_err(CliError::stdout)?;
@@ -74,6 +79,36 @@ pub(crate) async fn run(
         shown = (progress, cause);
         tokio::time::sleep(EVERY).await;
     }
+}
+
+/// Explains what a file contains.
+fn of_file(args: &Explain, file: &Path, out: &mut impl Write) -> Result<Exit, CliError> {
+    let wish = match (&args.restore, &args.backup) {
+        (Some(name), _) => Wish::Target(TargetKind::Restore, name.clone()),
+        (None, Some(name)) => Wish::Target(TargetKind::Backup, name.clone()),
+        (None, None) => Wish::Own,
+    };
+    let examined = examine(file, &wish).map_err(|error| {
+        let exit = match error {
+            OfflineError::NotFound(_) | OfflineError::NoTarget { .. } => Exit::NotFound,
+            _ => Exit::Failed,
+        };
+        CliError::new(exit, error.to_string())
+    })?;
+    let explained = &examined.explained;
+    if let Some(page) = &args.report {
+        let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(page);
+        let written = written.and_then(|mut to| to.write_all(examined.page().as_bytes()));
+        written.map_err(|error| CliError::caused(format_args!("cannot write {}", page.display()), &error))?;
+    }
+    let text = if let Some(format) = args.output {
+        document(&machine(explained, None), format == DocumentFormat::Json)?
+    } else {
+        let source = format!("{}, {}, of {}", file.display(), examined.form.words(), explained.read_at);
+        format!("{}\n{}", shown(&source), story(explained, None, None))
+    };
+    out.write_all(text.as_bytes()).map_err(CliError::stdout)?;
+    Ok(Exit::Done)
 }
 
 /// The cause in the newest DebugBundle about this object; none if it has none, or DebugBundles cannot be read.
@@ -113,7 +148,8 @@ fn headline(explained: &Explained) -> String {
 }
 
 /// The explanation in plain text.
-fn story(explained: &Explained, earlier: Option<&EarlierDiagnosis>, namespace: &str) -> String {
+/// `namespace`: Velero's in the live cluster, where the evidence can still be kept.
+fn story(explained: &Explained, earlier: Option<&EarlierDiagnosis>, namespace: Option<&str>) -> String {
     let mut text = format!("{}\n\n", headline(explained));
     let mut say = |line: &str| {
         let _ = writeln!(text, "{}", shown(line));
@@ -185,7 +221,7 @@ fn story(explained: &Explained, earlier: Option<&EarlierDiagnosis>, namespace: &
     for why in &explained.unread {
         say(&format!("Not read:  {why}"));
     }
-    if !causes.is_empty() && earlier.is_none() {
+    if let Some(namespace) = namespace.filter(|_| !causes.is_empty() && earlier.is_none()) {
         let place = if namespace == "velero" { String::new() } else { format!(" -n {namespace}") };
         let kind = explained.target["kind"].as_str().unwrap_or_default().to_lowercase();
         let name = explained.target["metadata"]["name"].as_str();

@@ -91,7 +91,7 @@ async fn run(
         Command::Open(args) => Box::pin(open::run(args, namespace, client, now, out)).await,
         Command::Cat(args) => cat::run(args, namespace, client, now, out).await,
         Command::Delete(args) => delete::run(args, namespace, client().await?, out).await,
-        Command::Explain(args) => Box::pin(explain::run(args, namespace, client().await?, out)).await,
+        Command::Explain(args) => Box::pin(explain::run(args, namespace, client, out)).await,
         Command::Collect(args) => collect::run(args, namespace, client().await?, now, engine, out).await,
         Command::Prune(args) => Box::pin(prune::run(args, namespace, client().await?, out)).await,
         Command::Completion(args) => completion::print(args, out),

@@ -41,6 +41,7 @@ pub use collection::Collection;
 pub use from_store::FromStore;
 pub(crate) use missing::{no_room, not_redacted};
 pub use progress::CollectProgress;
+pub(crate) use said::ended;
 
 use crate::velero::{StoreFailure, StoreFiles};
 use crate::{

@@ -53,13 +53,15 @@ pub(super) fn add(snapshot: &Snapshot, collected: &mut Collected) {
 }
 
 /// A container with an instance that ended badly.
-struct Ended {
-    pod: (String, String),
-    container: String,
+pub(crate) struct Ended {
+    /// The pod's namespace and name.
+    pub(crate) pod: (String, String),
+    /// The container.
+    pub(crate) container: String,
 }
 
 /// The containers of a pod that ended badly, now or before.
-fn ended(pod: &Value) -> Vec<Ended> {
+pub(crate) fn ended(pod: &Value) -> Vec<Ended> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let statuses = ["initContainerStatuses", "containerStatuses"].map(|field| pod["status"][field].as_array());
     let has_ended = |status: &&Value| {

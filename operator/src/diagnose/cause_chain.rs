@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use debugbundle_diagnosis::{
-    Confidence, Explanation, Graph, Id, InstallationParts, Kind, Known, Relation, Root, RootReason, line, made, parts,
-    remedy, stands, walk,
+    Confidence, Explanation, Graph, Id, InstallationParts, Kind, Known, Relation, Root, RootReason, Wanted, line, made,
+    parts, remedy, stands, walk,
 };
 use debugbundle_format::layout;
 use schemars::JsonSchema;
@@ -75,6 +75,12 @@ pub fn cause_chain(evidence: &Evidence) -> CauseChain {
         chain.steps.push(step(data, text(&data["status"], "phase"), moving(data)));
     }
     chain
+}
+
+/// What the walk would need to know besides the evidence.
+pub fn lacking(evidence: &Evidence) -> Vec<Wanted> {
+    let target = evidence.target.as_ref().map_or_else(|| Id::installation(&evidence.velero), Id::of);
+    walk(&graph(evidence), &target).wants.into_iter().collect()
 }
 
 /// What a root says, as a finding about the object that a reader should look at.

@@ -88,10 +88,15 @@ impl Evidence {
         self.diagnosed.extend(lines.into_iter().take(room));
     }
 
-    /// Adds objects, each with its bytes, up to a limit.
+    /// Adds objects, each with its bytes, up to the limit for the operator's memory.
     pub fn add(&mut self, objects: Vec<(Value, usize)>) {
+        self.add_within(objects, OBJECTS);
+    }
+
+    /// Adds objects, each with its bytes, while all of them have at most `limit` bytes.
+    pub fn add_within(&mut self, objects: Vec<(Value, usize)>, limit: usize) {
         for (object, bytes) in objects {
-            if self.used + bytes > OBJECTS {
+            if self.used + bytes > limit {
                 self.left_out += 1;
             } else {
                 self.used += bytes;

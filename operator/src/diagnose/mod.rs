@@ -24,7 +24,7 @@ use debugbundle_diagnosis::{Graph, Id, InstallationParts, Kind, Remedy, of_error
 use jiff::Timestamp;
 use serde_json::Value;
 
-pub use cause_chain::{CauseChain, CauseStep, cause_chain};
+pub use cause_chain::{CauseChain, CauseStep, cause_chain, lacking};
 pub use document::{DiagnosisDocument, EarlierDiagnosis, LiveFacts, diagnosis_schema};
 pub use evidence::{Evidence, Said};
 pub use finding::{Finding, LogLine, Proof};

@@ -56,6 +56,7 @@ use crate::{
 pub use locate::{InventoryError, Located, Locations, VeleroServer, locate, locations};
 pub use namespaces::{Omitted, Relevance, Scope};
 pub use others::Queue;
+pub(crate) use others::failed_among;
 pub use related::RelatedObjects;
 pub use related_volumes::{Controller, RelatedVolumes};
 pub(crate) use related_volumes::{GROUP_SNAPSHOTS, RESTORED_BY};

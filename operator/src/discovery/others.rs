@@ -1,7 +1,7 @@
 //! Other Backups and Restores that `diagnose` reports: those that Velero takes up before a target with which it has not
 //! begun, and, if nobody named a target, those that failed last.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use debugbundle_crd::TargetKind;
 use debugbundle_format::text::bounded;
@@ -23,6 +23,26 @@ pub struct Queue {
     pub ahead: Vec<Value>,
     /// How many more there are.
     pub beyond: usize,
+}
+
+impl Queue {
+    /// Those of these objects that Velero takes up before a target with which it has not begun.
+    pub(crate) fn among<'a>(target: &TargetObject, others: impl Iterator<Item = &'a Value>) -> Self {
+        if !target.is_waiting() {
+            return Self::default();
+        }
+        let turn = |other: &'a Value| Some((ahead_of(target, other)?, other));
+        let sorted: BTreeMap<Turn, &Value> = others.filter_map(turn).collect();
+        let beyond = sorted.len().saturating_sub(NAMED);
+        Self { ahead: sorted.into_values().take(NAMED).map(|one| place_fields(target.kind, one)).collect(), beyond }
+    }
+}
+
+/// Those of these objects that failed last, in the form of [`failure_fields`]; the newest first.
+pub(crate) fn failed_among<'a>(kind: TargetKind, objects: impl Iterator<Item = &'a Value>) -> Vec<Value> {
+    let mut failed: Vec<_> = objects.filter_map(|object| failure_fields(kind, object)).collect();
+    failed.sort_by_key(|(at, _)| Reverse(*at));
+    failed.into_iter().take(NAMED).map(|(_, fields)| fields).collect()
 }
 
 /// Sort key: first Velero's current work, then what it has chosen, then the others by position; by name among equals.

@@ -3,9 +3,10 @@
 use std::process::Stdio;
 
 use debugbundle_crd::DebugBundle;
+use harness::bundle::unpack;
 use harness::scene::Scene;
 use harness::shipped::BoundRoles;
-use harness::{Operator, with_namespace};
+use harness::{Operator, Velero, with_namespace};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
@@ -230,6 +231,94 @@ async fn issue_34_watching_shows_progress_and_ends_with_the_restore() {
         );
         let ran = finish(child, &command).await;
         assert_eq!(ran.code, 0, "{ran:?}");
+    })
+    .await;
+}
+
+/// All controllers of Velero except the one that answers download requests: a scene must stay as it is.
+const ONLY_DOWNLOADS: &str = "--disable-controllers=backup,backup-operations,backup-deletion,backup-finalizer,backup-sync,\
+    backup-queue,schedule,gc,restore,restore-operations,restore-finalizer,backup-repo,server-status-request";
+
+#[tokio::test]
+async fn issue_36_a_bundle_of_velero_debug_is_explained_and_what_it_lacks_is_said() {
+    with_namespace("cli-explain-file", |context| async move {
+        let velero = Velero::of(&context).flag(ONLY_DOWNLOADS).start().await;
+        scene("restore-quota").load(&context).await;
+        let user = User::of(&context);
+        let file = user.path("ticket.tar.gz").to_string_lossy().into_owned();
+        velero.cli(["debug", "--restore", "r1", "--output", &file]).await;
+        let live = user.line("explain --restore r1 -o json").await;
+        let live: Value = serde_json::from_str(&live.out).expect("JSON");
+        let ran = user.line("explain ticket.tar.gz").await;
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:?}");
+        assert!(ran.out.starts_with("ticket.tar.gz, a bundle of velero debug, of 20"), "{ran:?}");
+        let cause = live["cause"].as_str().expect("a cause");
+        assert!(ran.out.contains(&format!("\nCause (likely):\n  {cause}\n")), "{cause}: {ran:?}");
+        assert!(ran.out.contains(": not in the file\n") && !ran.out.contains("Keep the evidence"), "{ran:?}");
+
+        let page = user.line("explain ticket.tar.gz --report why.html").await;
+        let written = std::fs::read_to_string(user.path("why.html")).expect("the page");
+        assert!(page.code == 0 && written.contains("exceeded quota"), "{page:?}");
+        let again = user.line("explain ticket.tar.gz --report why.html").await;
+        assert!(again.code == 1 && again.err.contains("cannot write why.html: "), "{again:?}");
+        let other = user.line("explain ticket.tar.gz --restore r2").await;
+        assert!(
+            other.code == 4 && other.err.ends_with("ticket.tar.gz contains no Restore r2; it contains: r1\n"),
+            "{other:?}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn issue_36_a_tree_of_oc_adm_inspect_is_explained_and_its_secrets_are_not_shown() {
+    with_namespace("cli-explain-tree", |context| async move {
+        let loaded = scene(STORY).load(&context).await;
+        let user = User::of(&context);
+        let live = user.line("explain --restore r1 -o json").await;
+        let live: Value = serde_json::from_str(&live.out).expect("JSON");
+        let ran = user.line("collect --restore r1 -o why.tar.gz").await;
+        assert!(matches!(ran.code, 0 | 3), "{ran:?}");
+        let (_, files) = unpack(&std::fs::read(user.path("why.tar.gz")).expect("the bundle"));
+        for (path, body) in files {
+            if path.starts_with("namespaces/") || path.starts_with("cluster-scoped-resources/") {
+                let file = user.path("tree/quay-io-image").join(path);
+                std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+                std::fs::write(file, body).expect("written");
+            }
+        }
+        let ran = user.line("explain tree --restore r1 -o json").await;
+        let said: Value = serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
+        let plain = |said: &Value| loaded.plain(said["cause"].as_str().expect("a cause"));
+        assert_eq!(plain(&said), plain(&live));
+
+        // A tree that nobody redacted: what a maintainer gets.
+        let velero = &context.namespace;
+        let folder = user.path("hostile/namespaces").join(velero).join("velero.io");
+        std::fs::create_dir_all(&folder).expect("made");
+        let restore = json!({"apiVersion": "velero.io/v1", "kind": "RestoreList", "items": [{
+            "metadata": {"name": "r1", "namespace": velero},
+            "spec": {"backupName": "b1"},
+            "status": {"phase": "Failed", "failureReason": "login with password=hunter2-x7-secret \u{1b}[31m failed"},
+        }]});
+        std::fs::write(folder.join("restores.yaml"), restore.to_string()).expect("written");
+        std::fs::write(folder.join("backups.yaml"), "a: &a [1]\nb: [*a, *a]\n- not yaml").expect("written");
+        std::os::unix::fs::symlink("/etc", folder.join("etc")).expect("a link");
+        let ran = user.line("explain hostile --restore r1").await;
+        assert!(ran.code == 0 && ran.out.contains("password=[REDACTED:"), "{ran:?}");
+        assert!(!ran.out.contains("hunter2") && !ran.out.contains('\u{1b}'), "{ran:?}");
+        assert!(ran.out.contains("velero.io/backups.yaml could not be read: it is neither JSON nor YAML"), "{ran:?}");
+
+        let nothing = user.line("explain nothing.tar.gz").await;
+        assert!(nothing.code == 4 && nothing.err == "error: nothing.tar.gz not found\n", "{nothing:?}");
+        std::fs::create_dir(user.path("empty")).expect("made");
+        let unknown = user.line("explain empty").await;
+        assert!(
+            unknown.code == 1 && unknown.err.starts_with("error: empty is none of: a debug bundle, "),
+            "{unknown:?}"
+        );
+        let mixed = user.line("explain tree --restore r1 --watch").await;
+        assert_eq!(mixed.code, 2, "{mixed:?}");
     })
     .await;
 }
