@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use debugbundle_crd::TargetKind;
+use debugbundle_crd::{CauseConfidence, TargetKind};
 use debugbundle_diagnosis::{Id, Kind, Wanted as Lacking, has_ended, label::valid_label};
 use debugbundle_format::layout;
 use debugbundle_redact::Redactor;
@@ -114,6 +114,11 @@ pub fn examine(place: &Path, wish: &Wish) -> Result<Examination, OfflineError> {
         diagnosis.tree.iter_mut().for_each(|step| step.evidence.clear());
     }
     unread.extend(lacks(&evidence));
+    if !is_ours && !unread.is_empty() {
+        // Something that the file lacks may be the cause.
+        let certain = diagnosis.findings.iter_mut().filter(|one| one.confidence == Some(CauseConfidence::Certain));
+        certain.for_each(|finding| finding.confidence = Some(CauseConfidence::Likely));
+    }
     let progress = diagnosis.progress.clone().unwrap_or_else(|| TargetProgress::of(&Value::Null, [].into_iter()));
     let chain = CauseChain {
         steps: diagnosis.tree.clone(),
