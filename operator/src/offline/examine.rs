@@ -282,3 +282,92 @@ fn lacks(evidence: &Evidence) -> Vec<String> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn put(folder: &Path, path: &str, body: &[u8]) {
+        let file = folder.join(path);
+        fs::create_dir_all(file.parent().expect("a folder")).unwrap();
+        fs::write(file, body).unwrap();
+    }
+
+    fn restores(status: &Value) -> Vec<u8> {
+        let restore =
+            json!({"metadata": {"name": "r1", "namespace": "v"}, "spec": {"backupName": "b1"}, "status": status});
+        json!({"kind": "RestoreList", "items": [restore]}).to_string().into_bytes()
+    }
+
+    #[test]
+    fn the_target_of_velero_debug_is_the_one_that_it_was_asked_for_and_its_errors_are_read_from_the_description() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("velero-bundle");
+        let list = "kubecapture/velero.io_v1/v/restores-2026-11-23T11-02-03Z.1234.json";
+        put(&root, list, &restores(&json!({"phase": "PartiallyFailed", "errors": 1})));
+        let description = "Name:  r1\n\nErrors:\n  Velero:   <none>\n  Cluster:  <none>\n  Namespaces:\n    \
+                           shop:  login as robot failed: password=hunter2-x7 is wrong\n\n";
+        put(&root, "restore_describe_r1.txt", description.as_bytes());
+        let found = examine(folder.path(), &Wish::Own).unwrap();
+        assert_eq!((found.form, found.velero.as_str()), (Form::VeleroDebug, "v"));
+        let cause = &found.explained.causes()[0];
+        assert!(cause.title.contains("login as robot failed: password=[REDACTED:"), "{}", cause.title);
+        assert_ne!(cause.confidence, Some(CauseConfidence::Certain));
+        assert!(found.page().contains("login as robot failed") && !found.page().contains("hunter2"));
+        let nobody =
+            examine(folder.path(), &Wish::Target(TargetKind::Backup, "b1".to_owned())).unwrap_err().to_string();
+        assert!(nobody.ends_with(" contains no Backup b1"), "{nobody}");
+    }
+
+    #[test]
+    fn a_file_without_a_target_is_about_the_installation() {
+        let folder = tempfile::tempdir().unwrap();
+        let failed = json!({"phase": "Failed", "failureReason": "the disk is full"});
+        put(folder.path(), "namespaces/v/velero.io/restores.yaml", &restores(&failed));
+        let found = examine(folder.path(), &Wish::Own).unwrap();
+        assert_eq!(found.form, Form::MustGather);
+        assert!(found.explained.chain.parts.is_some() && found.explained.phase().is_none());
+        let titles: Vec<_> = found.explained.chain.findings.iter().map(|finding| finding.title.as_str()).collect();
+        assert!(titles.iter().any(|title| title.contains("the disk is full")), "{titles:?}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn no_file_makes_it_panic(
+            files in prop::collection::vec((0..PATHS.len(), prop::collection::vec(any::<u8>(), 0..200), any::<bool>(), 0..400_usize), 1..8),
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            for (path, noise, is_noise, cut) in files {
+                let mut body = restores(&json!({"phase": "Failed", "failureReason": "x", "conditions": [{}]}));
+                body.truncate(cut);
+                put(folder.path(), PATHS[path], if is_noise { &noise } else { &body });
+            }
+            for wish in [Wish::Own, Wish::Target(TargetKind::Restore, "r1".to_owned())] {
+                if let Ok(found) = examine(folder.path(), &wish) {
+                    prop_assert!(found.page().starts_with("<!DOCTYPE html>"));
+                }
+            }
+        }
+    }
+
+    const PATHS: [&str; 12] = [
+        "manifest.json",
+        "timestamp",
+        "namespaces/v/velero.io/restores.yaml",
+        "namespaces/v/velero.io/backups.yaml",
+        "namespaces/v/core/pods.yaml",
+        "namespaces/v/core/events.yaml",
+        "namespaces/shop/core/persistentvolumeclaims.yaml",
+        "cluster-scoped-resources/core/nodes.yaml",
+        "kubecapture/velero.io_v1/v/restores-1.json",
+        "velero/restores/r1/results.json",
+        "velero/restores/r1/restore.log",
+        "restore_describe_r1.txt",
+    ];
+}
