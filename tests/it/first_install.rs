@@ -51,7 +51,9 @@ async fn right_after_the_installation_a_debug_bundle_is_taken_or_the_notes_expla
     })
     .await;
     assert!(refused.contains(UNCOUNTED), "{refused}");
-    for page in ["docs/operations.md", "charts/debugbundle/README.md", "charts/debugbundle/templates/NOTES.txt"] {
+    for page in
+        ["README.md", "docs/operations.md", "charts/debugbundle/README.md", "charts/debugbundle/templates/NOTES.txt"]
+    {
         let page = std::fs::read_to_string(repository.join(page)).expect("it can be read").replace('\n', " ");
         assert!(page.contains("status unknown for quota"), "{page}");
     }

@@ -1,5 +1,5 @@
 //! `explain`: the cause of a Backup's or Restore's trouble, or of Velero's own, on the screen, read from the live cluster
-//! with the user's own rights. If a DebugBundle about the Backup or Restore exists, its cause comes first: Events and pods
+//! with the user's own rights, or from a file. If a DebugBundle about the Backup or Restore exists, its cause comes first: Events and pods
 //! may be gone by now.
 
 use std::{fmt::Write as _, fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};

@@ -3,8 +3,11 @@
 use std::{collections::BTreeSet, path::Path};
 
 use debugbundle_crd::{CauseConfidence, TargetKind};
-use debugbundle_diagnosis::{Id, Kind, Wanted as Lacking, has_ended, label::valid_label};
-use debugbundle_format::layout;
+use debugbundle_diagnosis::{Id, Kind, Wanted, has_ended, label::valid_label};
+use debugbundle_format::{
+    layout,
+    manifest::{Missing, MissingCode, MissingSeverity},
+};
 use debugbundle_redact::Redactor;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -13,7 +16,7 @@ use super::{
     OfflineError,
     form::Form,
     objects::{self, Objects},
-    texts::{self, Texts, Wanted},
+    texts::{self, Texts, WantedTexts},
 };
 use crate::{
     collect::ended,
@@ -21,7 +24,7 @@ use crate::{
     discovery,
     explain::Explained,
     report,
-    velero::TargetObject,
+    velero::{TargetObject, is_data_of},
 };
 
 /// Most bytes of objects in the evidence. In the cluster the bound is lower: the operator's memory is small.
@@ -52,7 +55,6 @@ pub struct Examination {
     pub explained: Explained,
     diagnosis: Diagnosis,
     timeline: Vec<TimelineEvent>,
-    files: usize,
 }
 
 impl Examination {
@@ -71,10 +73,10 @@ impl Examination {
             phase: name.map(|_| status("phase").unwrap_or_default()),
             times: (status("startTimestamp"), status("completionTimestamp")),
             read_at: self.explained.read_at,
-            items: self.files,
+            items: None,
             diagnosis: &self.diagnosis,
             timeline: &self.timeline,
-            missing: &[],
+            missing: &self.explained.unread.iter().map(|what| lacking(what)).collect::<Vec<_>>(),
             trimmed: &[],
             look_at: &[],
         })
@@ -99,9 +101,11 @@ pub fn examine(place: &Path, wish: &Wish) -> Result<Examination, OfflineError> {
     let texts = texts::read(place, &wanted(&found, target.as_ref(), backup.as_ref(), &velero), &redactor)?;
     let read_at = found.read_at.unwrap_or_else(Timestamp::now);
     let errors = texts.errors.clone();
-    let files = texts.files;
     let is_ours = form == Form::DebugBundle;
     let mut unread = std::mem::take(&mut found.unread);
+    if let (None, Wish::Own, Some((kind, name))) = (&chosen, wish, &found.about) {
+        unread.push(format!("{kind} {name}, which the file is about: not in the file"));
+    }
     let evidence = evidence(found, texts, target.clone(), backup.as_ref(), &velero, read_at);
     let location = |object: &Value| object["spec"]["storageLocation"].as_str().map(str::to_owned);
     let location = evidence.backup.as_ref().or(target.as_ref()).and_then(location);
@@ -131,7 +135,7 @@ pub fn examine(place: &Path, wish: &Wish) -> Result<Examination, OfflineError> {
     let installation = || json!({"kind": Kind::Installation.as_str(), "metadata": {"namespace": velero}});
     let target = target.unwrap_or_else(installation);
     let explained = Explained { chain, target, progress, unread, read_at };
-    Ok(Examination { form, velero, explained, diagnosis, timeline, files })
+    Ok(Examination { form, velero, explained, diagnosis, timeline })
 }
 
 /// The target; `None`: the installation.
@@ -161,7 +165,7 @@ fn namespace(found: &Objects) -> String {
     kinds.into_iter().find_map(of).unwrap_or_else(|| "velero".to_owned())
 }
 
-fn wanted(found: &Objects, target: Option<&Value>, backup: Option<&Id>, velero: &str) -> Wanted {
+fn wanted(found: &Objects, target: Option<&Value>, backup: Option<&Id>, velero: &str) -> WantedTexts {
     let of = |target: &Value| {
         let kind = if target["kind"] == "Restore" { TargetKind::Restore } else { TargetKind::Backup };
         (kind, target["metadata"]["name"].as_str().unwrap_or_default().to_owned())
@@ -171,7 +175,7 @@ fn wanted(found: &Objects, target: Option<&Value>, backup: Option<&Id>, velero: 
     let pods = found.all.iter().filter(|(id, _)| id.kind == Kind::Pod).map(|(_, pod)| pod);
     let ended: BTreeSet<_> =
         pods.flat_map(ended).map(|one| (one.pod.0, one.pod.1, one.container)).take(CONTAINERS).collect();
-    Wanted { target, backup: backup.map(|id| id.name.clone()).or(own), velero: velero.to_owned(), ended }
+    WantedTexts { target, backup: backup.map(|id| id.name.clone()).or(own), velero: velero.to_owned(), ended }
 }
 
 /// What the diagnosis is made from, as `collect` makes it in the cluster.
@@ -225,14 +229,22 @@ fn evidence(
 
 /// How the objects of a target are known.
 struct OfTarget {
-    label: &'static str,
+    word: &'static str,
     name: String,
+    uid: String,
 }
 
 impl OfTarget {
     fn of(target: &Value) -> Self {
-        let label = if target["kind"] == "Restore" { "velero.io/restore-name" } else { "velero.io/backup-name" };
-        Self { label, name: valid_label(target["metadata"]["name"].as_str().unwrap_or_default()) }
+        let text = |field: &str| target["metadata"][field].as_str().unwrap_or_default();
+        let word = if target["kind"] == "Restore" { "restore" } else { "backup" };
+        Self { word, name: valid_label(text("name")), uid: text("uid").to_owned() }
+    }
+
+    /// By name, and not of an earlier target of the same name.
+    fn has(&self, data: &Value) -> bool {
+        let Self { word, name, uid } = self;
+        data["metadata"]["labels"][format!("velero.io/{word}-name")] == name.as_str() && is_data_of(data, word, uid)
     }
 }
 
@@ -241,10 +253,23 @@ fn is_evidence(id: &Id, object: &Value, target: Option<&OfTarget>) -> bool {
     match &id.kind {
         Kind::Backup | Kind::Restore => false,
         Kind::Event => object["type"] != "Normal",
-        kind if Kind::DATA.contains(kind) => {
-            target.is_some_and(|target| object["metadata"]["labels"][target.label] == target.name.as_str())
-        }
+        kind if Kind::DATA.contains(kind) => target.is_some_and(|target| target.has(object)),
         _ => true,
+    }
+}
+
+/// A sentence about what the file lacks, for the page.
+fn lacking(sentence: &str) -> Missing {
+    let (what, why) = sentence.rsplit_once(": ").unwrap_or((sentence, "not read"));
+    Missing {
+        what: what.to_owned(),
+        path: String::new(),
+        code: MissingCode::NotLooked,
+        severity: MissingSeverity::Error,
+        why: why.to_owned(),
+        need: None,
+        rule: None,
+        cure: String::new(),
     }
 }
 
@@ -257,18 +282,16 @@ fn lacks(evidence: &Evidence) -> Vec<String> {
         })
     };
     let has_files = evidence.target.as_ref().is_some_and(has_ended);
-    let sentence = |wanted: Lacking| match wanted {
-        Lacking::Object(id) if !is_listed(&id.kind, &id.namespace) => Some(format!("{id}")),
-        Lacking::List(kind, namespace) if !is_listed(&kind, &namespace) => {
+    let sentence = |wanted: Wanted| match wanted {
+        Wanted::Object(id) if !is_listed(&id.kind, &id.namespace) => Some(format!("{id}")),
+        Wanted::List(kind, namespace) if !is_listed(&kind, &namespace) => {
             Some(format!("{} objects of namespace {namespace}", kind.as_str()))
         }
-        Lacking::Labelled(kind, ..) if !is_listed(&kind, &evidence.velero) => {
-            Some(format!("{} objects", kind.as_str()))
-        }
-        Lacking::Warnings(id) if !is_listed(&Kind::Event, &id.namespace) => Some(format!("Events about {id}")),
-        Lacking::LastWords(pod, container, true) => Some(format!("the previous log of container {container} of {pod}")),
-        Lacking::LastWords(pod, container, false) => Some(format!("the log of container {container} of {pod}")),
-        Lacking::Results if has_files && evidence.results.is_none() => Some("the results that Velero wrote".to_owned()),
+        Wanted::Labelled(kind, ..) if !is_listed(&kind, &evidence.velero) => Some(format!("{} objects", kind.as_str())),
+        Wanted::Warnings(id) if !is_listed(&Kind::Event, &id.namespace) => Some(format!("Events about {id}")),
+        Wanted::LastWords(pod, container, true) => Some(format!("the previous log of container {container} of {pod}")),
+        Wanted::LastWords(pod, container, false) => Some(format!("the log of container {container} of {pod}")),
+        Wanted::Results if has_files && evidence.results.is_none() => Some("the results that Velero wrote".to_owned()),
         _ => None,
     };
     let mut all: Vec<String> = diagnose::lacking(evidence).into_iter().filter_map(sentence).collect();
@@ -317,7 +340,9 @@ mod tests {
         let cause = &found.explained.causes()[0];
         assert!(cause.title.contains("login as robot failed: password=[REDACTED:"), "{}", cause.title);
         assert_ne!(cause.confidence, Some(CauseConfidence::Certain));
-        assert!(found.page().contains("login as robot failed") && !found.page().contains("hunter2"));
+        let page = found.page();
+        assert!(page.contains("login as robot failed") && !page.contains("hunter2") && !page.contains("manifest.json"));
+        assert!(page.contains("<b>Backup v/b1</b>"), "the page says what the file lacks: {page}");
         let nobody =
             examine(folder.path(), &Wish::Target(TargetKind::Backup, "b1".to_owned())).unwrap_err().to_string();
         assert!(nobody.ends_with(" contains no Backup b1"), "{nobody}");
@@ -333,6 +358,18 @@ mod tests {
         assert!(found.explained.chain.parts.is_some() && found.explained.phase().is_none());
         let titles: Vec<_> = found.explained.chain.findings.iter().map(|finding| finding.title.as_str()).collect();
         assert!(titles.iter().any(|title| title.contains("the disk is full")), "{titles:?}");
+        put(folder.path(), "velero-bundle/backup_describe_b1.txt", b"Name: b1\n");
+        let found = examine(folder.path(), &Wish::Own).unwrap();
+        let lacks = "Backup b1, which the file is about: not in the file";
+        assert!(found.explained.unread.iter().any(|what| what == lacks), "{:?}", found.explained.unread);
+    }
+
+    #[test]
+    fn data_of_an_earlier_target_of_the_same_name_is_none_of_its_own() {
+        let mine = OfTarget::of(&json!({"kind": "Restore", "metadata": {"name": "r1", "uid": "u2"}}));
+        let data =
+            |uid: &str| json!({"metadata": {"labels": {"velero.io/restore-name": "r1", "velero.io/restore-uid": uid}}});
+        assert_eq!((mine.has(&data("u1")), mine.has(&data("u2"))), (false, true));
     }
 
     proptest! {

@@ -207,3 +207,19 @@ fn time(line: &str) -> Option<Timestamp> {
     let (day, clock, zone) = (parts.next()?, parts.next()?, parts.next()?);
     format!("{day}T{clock}{zone}").parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_tree_is_read_as_go_and_as_rfc_3339_write_it() {
+        let at: Timestamp = "2026-11-23T11:02:03Z".parse().unwrap();
+        for line in
+            ["2026-11-23T11:02:03Z", "2026-11-23 12:02:03 +0100 CET m=+0.019", "2026-11-23 11:02:03.0 +0000 UTC"]
+        {
+            assert_eq!(time(line), Some(at), "{line}");
+        }
+        assert_eq!((time(""), time("a b c"), time("2026-11-23 11:02")), (None, None, None));
+    }
+}

@@ -33,7 +33,7 @@ const PIECE: usize = 64 << 10;
 
 /// The files that matter.
 #[derive(Debug, Default)]
-pub(super) struct Wanted {
+pub(super) struct WantedTexts {
     /// The target.
     pub(super) target: Option<(TargetKind, String)>,
     /// A Restore's Backup, or the target itself.
@@ -55,25 +55,20 @@ pub(super) struct Texts {
     /// The error lines of the target's log.
     pub(super) errors: Vec<TimelineEvent>,
     pub(super) said: Vec<Said>,
-    /// Number of files in the tree.
-    pub(super) files: usize,
 }
 
 /// Reads them.
 ///
 /// # Errors
 /// As [`each`].
-pub(super) fn read(place: &Path, wanted: &Wanted, redactor: &Redactor) -> Result<Texts, OfflineError> {
+pub(super) fn read(place: &Path, wanted: &WantedTexts, redactor: &Redactor) -> Result<Texts, OfflineError> {
     let mut found = Texts::default();
-    each(place, &mut |file| {
-        found.files += 1;
-        found.take(file, wanted, redactor);
-    })?;
+    each(place, &mut |file| found.take(file, wanted, redactor))?;
     Ok(found)
 }
 
 impl Texts {
-    fn take(&mut self, file: TreeFile<'_>, wanted: &Wanted, redactor: &Redactor) {
+    fn take(&mut self, file: TreeFile<'_>, wanted: &WantedTexts, redactor: &Redactor) {
         let is_target = |kind: TargetKind, name: &str| wanted.target == Some((kind, name.to_owned()));
         match content(file.path) {
             Some(Content::Log { pod, container, is_previous })

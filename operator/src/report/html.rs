@@ -104,7 +104,7 @@ fn head(facts: &Facts<'_>) -> Markup {
             @if let Some(lasted) = lasted { (NL) span { @if end.is_none() { "for " } @else { "took " } (lasted) } }
             @if let Some(progress) = &facts.diagnosis.progress { (NL) span { (safe(&progress.words(), 300)) } }
             (NL)
-            span { (facts.items) " files; manifest.json lists them" }
+            @if let Some(items) = facts.items { span { (items) " files; manifest.json lists them" } }
         }
         (NL)
     }
@@ -499,7 +499,7 @@ mod tests {
             phase: Some("Failed"),
             times: (None, None),
             read_at: Timestamp::UNIX_EPOCH,
-            items: 1,
+            items: Some(1),
             diagnosis: &diagnosis,
             timeline,
             missing: &[],

@@ -29,8 +29,8 @@ pub struct Facts<'a> {
     pub times: (Option<&'a str>, Option<&'a str>),
     /// When the collection ended.
     pub read_at: Timestamp,
-    /// Number of items that were read.
-    pub items: usize,
+    /// Number of files in the bundle; `None` if it is about a file that has no manifest of ours.
+    pub items: Option<usize>,
     /// What was found.
     pub diagnosis: &'a Diagnosis,
     /// The events, oldest first.

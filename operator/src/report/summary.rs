@@ -33,7 +33,9 @@ pub fn summary(facts: &Facts<'_>) -> String {
     if let (Some(start), end) = facts.times {
         let _ = writeln!(out, "* From {} to {}", code(start), code(end.unwrap_or("now")));
     }
-    let _ = writeln!(out, "* Files in this bundle: {} (manifest.json lists them)\n", facts.items);
+    if let Some(items) = facts.items {
+        let _ = writeln!(out, "* Files in this bundle: {items} (manifest.json lists them)\n");
+    }
     way(facts.diagnosis, &mut out);
     findings(facts.diagnosis, &mut out);
     missing(facts.missing, &mut out);
@@ -196,7 +198,7 @@ mod tests {
             phase: Some("PartiallyFailed"),
             times: (Some("2026-09-08T03:04:12Z"), None),
             read_at: jiff::Timestamp::UNIX_EPOCH,
-            items: 7,
+            items: Some(7),
             diagnosis: &diagnosis,
             timeline: &[],
             missing: &[],
@@ -237,7 +239,7 @@ mod tests {
             phase: None,
             times: (None, None),
             read_at: jiff::Timestamp::UNIX_EPOCH,
-            items: 7,
+            items: Some(7),
             diagnosis: &diagnosis,
             timeline: &[],
             missing: &missing,
@@ -269,7 +271,7 @@ mod tests {
                 phase,
                 times: (None, None),
                 read_at: jiff::Timestamp::UNIX_EPOCH,
-                items: 7,
+                items: Some(7),
                 diagnosis: &diagnosis,
                 timeline: &[],
                 missing: &[],

@@ -343,7 +343,7 @@ fn own_texts(subject: &Subject, telling: &OwnFiles, by: &Redactor) -> Vec<(Bundl
         times: (status("startTimestamp"), status("completionTimestamp")),
         read_at: found.collected.finished,
         // Plus summary.md, report.html and the log; the manifest does not count itself.
-        items: paths.len() + texts.len() + 2 + usize::from(!found.log.is_empty()),
+        items: Some(paths.len() + texts.len() + 2 + usize::from(!found.log.is_empty())),
         diagnosis: &found.diagnosis,
         timeline,
         missing: &found.collected.missing,
