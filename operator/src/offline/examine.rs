@@ -342,7 +342,10 @@ mod tests {
         assert_ne!(cause.confidence, Some(CauseConfidence::Certain));
         let page = found.page();
         assert!(page.contains("login as robot failed") && !page.contains("hunter2") && !page.contains("manifest.json"));
-        assert!(page.contains("<b>Backup v/b1</b>"), "the page says what the file lacks: {page}");
+        assert!(
+            page.contains("<b>DataDownload objects</b>: <span>not in the file</span>"),
+            "the page says what the file lacks: {page}"
+        );
         let nobody =
             examine(folder.path(), &Wish::Target(TargetKind::Backup, "b1".to_owned())).unwrap_err().to_string();
         assert!(nobody.ends_with(" contains no Backup b1"), "{nobody}");
